@@ -1,0 +1,43 @@
+"""Spatial transforms and differentiable sampling as pure functions: no Flax, no configuration.
+
+    theta = jnp.asarray([[0.7, -0.7, 0.0, 0.7, 0.7, 0.0]])
+    grid = geometry.TRANSFORMS["affine"].grid(theta, (28, 28))
+    warped = geometry.sample(images, grid)
+"""
+
+from stn_jax.geometry.affine import affine_grid
+from stn_jax.geometry.attention import attention_grid, attention_to_affine
+from stn_jax.geometry.coords import to_normalised, to_pixels
+from stn_jax.geometry.grids import regular_grid
+from stn_jax.geometry.linear import linear_grid
+from stn_jax.geometry.projective import (
+    homography_grid,
+    invert_homography,
+    projective_grid,
+    square_to_quad,
+)
+from stn_jax.geometry.sampling import sample
+from stn_jax.geometry.tps import control_points, tps_grid, tps_identity
+from stn_jax.geometry.transforms import TRANSFORMS, Transform, get_transform, thin_plate_spline
+
+__all__ = [
+    "TRANSFORMS",
+    "Transform",
+    "affine_grid",
+    "attention_grid",
+    "attention_to_affine",
+    "control_points",
+    "get_transform",
+    "homography_grid",
+    "invert_homography",
+    "linear_grid",
+    "projective_grid",
+    "regular_grid",
+    "sample",
+    "square_to_quad",
+    "thin_plate_spline",
+    "to_normalised",
+    "to_pixels",
+    "tps_grid",
+    "tps_identity",
+]

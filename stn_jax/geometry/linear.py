@@ -1,0 +1,39 @@
+"""The generic class of Sect. 3.2: grids that are linear in theta, T_theta = M_theta B."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jnp.ndarray:
+    """Generate the grid M_theta B (Sect. 3.2); B may be a constant or itself be learnt.
+
+    Attention, affine and thin plate spline transforms are instances; a projective one divides
+    the result by its last row.
+
+    Args:
+      matrix: M_theta [B, N, K], one matrix a sample; float.
+      basis: B [K, P], the target grid's representation; P = H * W points.
+      shape: (H, W) or (D, H, W) of the output.
+
+    Returns:
+      [B, H, W, N] in the matrix's dtype: row i of M_theta gives coordinate i of (x, y[, z]).
+
+    Raises:
+      ValueError: if matrix, basis and shape do not fit each other.
+    """
+    matrix = jnp.asarray(matrix)
+    basis = jnp.asarray(basis, matrix.dtype)
+    points = 1
+    for size in shape:
+        points *= size
+    if matrix.ndim != 3 or basis.shape != (matrix.shape[-1], points):
+        raise ValueError(
+            f"matrix [B, N, K] and basis [K, {points}] for shape {tuple(shape)} are needed, "
+            f"got matrix {matrix.shape} and basis {basis.shape}."
+        )
+    # Full float32: the reduced precision that accelerators default to moves points by 1e-3.
+    flat = jnp.einsum("bnk,kp->bpn", matrix, basis, precision=jax.lax.Precision.HIGHEST)
+    return flat.reshape(matrix.shape[0], *shape, matrix.shape[1])

@@ -1,0 +1,119 @@
+"""Plane projective transforms with 8 parameters (Sect. 3.2; the ninth matrix entry is 1)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from stn_jax.geometry.grids import homogeneous_points
+from stn_jax.geometry.linear import linear_grid
+
+IDENTITY = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
+
+# A denominator this small or negative means that the point lies on or behind the horizon.
+MIN_DENOMINATOR = 1e-3
+# Where such points are sent: finite, and outside any image of more than one pixel.
+OUTSIDE = 1e6
+
+
+def homography_grid(
+    matrix: ArrayLike, shape: Sequence[int], *, align_corners: bool = True
+) -> jnp.ndarray:
+    """Generate sampling grids of homographies.
+
+    Points whose denominator is not above `MIN_DENOMINATOR` have no source in front of the
+    horizon. They are sent to the constant `OUTSIDE`: with zero padding they read 0, with border
+    padding the far corner, and they pass no gradient to the matrix. Value and gradient are finite
+    everywhere.
+
+    Args:
+      matrix: [B, 3, 3] float, takes homogeneous target (x, y, 1) to source points.
+      shape: (H, W) of the output.
+      align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
+
+    Returns:
+      [B, H, W, 2] source points (x, y), normalised.
+    """
+    basis = homogeneous_points(tuple(shape), align_corners)
+    points = linear_grid(matrix, basis, shape)
+    numerator, denominator = points[..., :2], points[..., 2:]
+    in_front = denominator > MIN_DENOMINATOR
+    # Both branches of a `where` are differentiated: divide by 1 wherever the result is not used.
+    return jnp.where(in_front, numerator / jnp.where(in_front, denominator, 1), OUTSIDE)
+
+
+def projective_grid(
+    theta: ArrayLike, shape: Sequence[int], *, align_corners: bool = True
+) -> jnp.ndarray:
+    """Generate sampling grids of projective transforms; `homography_grid` says what lies outside.
+
+    Args:
+      theta: [B, 8] float, the 3x3 matrix row by row without its last entry, which is 1.
+      shape: (H, W) of the output.
+      align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
+
+    Returns:
+      [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity.
+    """
+    theta = jnp.asarray(theta)
+    matrix = jnp.concatenate([theta, jnp.ones_like(theta[:, :1])], axis=-1).reshape(-1, 3, 3)
+    return homography_grid(matrix, shape, align_corners=align_corners)
+
+
+def square_to_quad(corners: ArrayLike) -> jnp.ndarray:
+    """Return the homography that takes the square [-1, 1]^2 to a quadrilateral.
+
+    Closed form: with the unit square's corners p00, p10, p01, p11 the two projective entries
+    solve a 2x2 system (Heckbert 1989, Sect. 2.2.3); no linear solver runs on the device.
+
+    Args:
+      corners: [..., 4, 2] float, the images of (-1, -1), (1, -1), (-1, 1), (1, 1) as (x, y).
+
+    Returns:
+      [..., 3, 3], scaled to be positive at the square's centre. Three collinear corners give a
+      singular matrix; its entries are finite.
+    """
+    corners = jnp.asarray(corners)
+    corners = corners.astype(jnp.promote_types(corners.dtype, jnp.float32))
+    p00, p10, p01, p11 = (corners[..., i, :] for i in range(4))
+    right, below, excess = p10 - p11, p01 - p11, p00 - p10 - p01 + p11
+    area = _cross(right, below)
+    g, h = _cross(excess, below), _cross(right, excess)
+    # Everything multiplied by `area`: no division, so degenerate corners stay finite.
+    columns = [
+        (p10 - p00) * area[..., None] + g[..., None] * p10,
+        (p01 - p00) * area[..., None] + h[..., None] * p01,
+        p00 * area[..., None],
+    ]
+    unit = jnp.stack(
+        [jnp.concatenate([c, w[..., None]], -1) for c, w in zip(columns, (g, h, area), strict=True)],
+        axis=-1,
+    )
+    half = jnp.array([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], corners.dtype)
+    matrix = jnp.matmul(unit, half, precision=jax.lax.Precision.HIGHEST)
+    centre = matrix[..., 2:, 2:]
+    return jnp.where(centre < 0, -matrix, matrix)
+
+
+def invert_homography(matrix: ArrayLike) -> jnp.ndarray:
+    """Return the inverse of homographies, with denominator 1 at the image of the centre (0, 0).
+
+    Args:
+      matrix: [..., 3, 3] float.
+
+    Returns:
+      [..., 3, 3]; finite for singular matrices too, and then without meaning.
+    """
+    matrix = jnp.asarray(matrix)
+    r0, r1, r2 = (matrix[..., i, :] for i in range(3))
+    adjugate = jnp.stack([jnp.cross(r1, r2), jnp.cross(r2, r0), jnp.cross(r0, r1)], axis=-1)
+    determinant = jnp.sum(r0 * jnp.cross(r1, r2), axis=-1)[..., None, None]
+    tiny = jnp.finfo(matrix.dtype).tiny
+    scale = matrix[..., 2:, 2:] / jnp.where(jnp.abs(determinant) > tiny, determinant, 1)
+    return adjugate * scale
+
+
+def _cross(a: jnp.ndarray, b: jnp.ndarray) -> jnp.ndarray:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -1,0 +1,190 @@
+"""Differentiable image sampling (Sect. 3.3): nearest and bilinear, in two or three dimensions.
+
+How it works: the image is padded by two pixels on every side and flattened, each output point
+gathers the 2^N taps around it, and the taps are interpolated axis by axis. Because whatever lies
+further out equals the padding, clipping the *tap index* is all that the border needs: no masks,
+and clipped points get gradient 0 since their taps are equal.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
+
+from stn_jax.geometry.coords import per_axis, to_pixels
+
+# Padding by name: how `jnp.pad` continues the image. Reading 0 outside is the literal sum of Eq. 3.
+PADDINGS = {"zeros": "constant", "border": "edge"}
+
+_PAD = 2
+
+
+def sample(
+    image: ArrayLike,
+    grid: ArrayLike,
+    *,
+    kernel: str = "bilinear",
+    padding: str = "zeros",
+    align_corners: bool = True,
+) -> jnp.ndarray:
+    """Sample images at the points of a grid (Eq. 3 with the kernel of Eq. 4 or Eq. 5).
+
+    Args:
+      image: [B, H, W, C] (or volumes [B, D, H, W, C]); float32, bfloat16, float16 (or float64).
+      grid: [B, h, w, 2] in (x, y) (or [B, d, h, w, 3] in (x, y, z)); normalised coordinates,
+        where -1 and +1 are the centres of the border pixels, or their outer edges without
+        `align_corners`. Any output size; coordinates are computed in float32 at least.
+      kernel: "bilinear" (Eq. 5; trilinear in volumes, Eq. 9) or "nearest" (Eq. 4, ties round up).
+      padding: what lies outside: "zeros", or "border" (the nearest border pixel).
+      align_corners: the convention of the grid's coordinates, see `geometry.coords`.
+
+    Returns:
+      [B, h, w, C] in the image's dtype, accumulated in float32. A NaN coordinate gives NaN with
+      "bilinear"; an infinite one lies outside, if the axis has more than one pixel.
+
+    Gradient:
+      With respect to the image, the kernel's weights (Eq. 6); it is computed only where asked
+      for. With respect to the grid, Eq. 7, and exactly on a pixel centre the derivative from the
+      right, U(x + 1) - U(x), where Eq. 7 read literally gives U(x): this is what makes a
+      transformer trainable from the identity. With zero padding the last column's is therefore
+      -U(W - 1); "border" padding makes it 0. "nearest" has gradient 0 in the grid. Forward and
+      reverse mode, to any order.
+
+    Coordinates within float rounding of a pixel's centre or edge are put there, so that the
+    identity returns the image bit by bit and always has the gradient above.
+
+    Raises:
+      ValueError: on ranks, sizes or names that do not fit; the message shows what was given.
+      TypeError: if image or grid is not floating point.
+    """
+    image, grid = jnp.asarray(image), jnp.asarray(grid)
+    _check(image, grid, kernel, padding)
+    shape = image.shape[1:-1]
+    compute_dtype = jnp.promote_types(image.dtype, jnp.float32)
+    grid = grid.astype(jnp.promote_types(grid.dtype, jnp.float32))
+    pixels = to_pixels(grid, shape, align_corners=align_corners)
+    widths = [(0, 0), *[(_PAD, _PAD)] * len(shape), (0, 0)]
+    padded = jnp.pad(image.astype(compute_dtype), widths, mode=PADDINGS[padding])
+    return KERNELS[kernel](padded, pixels).astype(image.dtype)
+
+
+@jax.custom_jvp
+def _bilinear(padded: jnp.ndarray, pixels: jnp.ndarray) -> jnp.ndarray:
+    base, fraction = _split(_snap(pixels, padded.shape))
+    return _interpolate(_taps(padded, base), fraction)
+
+
+def _bilinear_jvp(primals, tangents):
+    (padded, pixels), (padded_dot, pixels_dot) = primals, tangents
+    base, fraction = _split(_snap(pixels, padded.shape))
+    taps = _taps(padded, base)
+    out = _interpolate(taps, fraction)
+    out_dot = jnp.zeros_like(out)
+    if not isinstance(padded_dot, SymbolicZero):  # Eq. 6
+        out_dot += _interpolate(_taps(padded_dot, base), fraction)
+    if not isinstance(pixels_dot, SymbolicZero):  # Eq. 7, from the right
+        for axis in range(pixels.shape[-1]):
+            slope = _interpolate(taps, fraction, differentiate=axis)
+            out_dot += slope * pixels_dot[..., axis, None].astype(out.dtype)
+    return out, out_dot
+
+
+_bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
+
+
+def _nearest(padded: jnp.ndarray, pixels: jnp.ndarray) -> jnp.ndarray:
+    base, _ = _split(_snap(jax.lax.stop_gradient(pixels), padded.shape) + 0.5)
+    return _gather(padded, base)
+
+
+KERNELS: dict[str, Callable[[jnp.ndarray, jnp.ndarray], jnp.ndarray]] = {
+    "bilinear": _bilinear,
+    "nearest": _nearest,
+}
+
+
+def _snap(pixels: jnp.ndarray, padded_shape: tuple[int, ...]) -> jnp.ndarray:
+    """Put coordinates that are within rounding error of a multiple of 1/2 exactly there."""
+    tolerance = 4 * jnp.finfo(pixels.dtype).eps * max(padded_shape[1:-1])
+    half_steps = jnp.round(2 * pixels) / 2
+    # The rounding is no part of the function: its derivative stays 1, as second derivatives need.
+    half_steps += pixels - jax.lax.stop_gradient(pixels)
+    return jnp.where(jnp.abs(pixels - half_steps) <= tolerance, half_steps, pixels)
+
+
+def _split(pixels: jnp.ndarray) -> tuple[jnp.ndarray, jnp.ndarray]:
+    """Return the pixel left of each point, and how far right of it the point lies, in [0, 1)."""
+    base = jnp.floor(pixels)
+    fraction = jnp.where(jnp.isinf(pixels), 0, pixels - base)
+    return base, fraction
+
+
+def _taps(padded: jnp.ndarray, base: jnp.ndarray) -> list[jnp.ndarray]:
+    """Gather the 2^N neighbours [B, h, w, C] of each point; the first half lies left in x."""
+    corners = itertools.product((0, 1), repeat=base.shape[-1])
+    return [_gather(padded, base, corner) for corner in corners]
+
+
+def _gather(
+    padded: jnp.ndarray, base: jnp.ndarray, corner: tuple[int, ...] | None = None
+) -> jnp.ndarray:
+    """Read the pixels at base + corner from the flattened, padded images."""
+    batch, *sizes, channels = padded.shape
+    last = np.array(sizes[::-1]) - 2  # Leaves room for the right-hand neighbour.
+    index = jnp.clip(base + _PAD, 0, per_axis(last, base)).astype(jnp.int32)
+    if corner is not None:
+        index += per_axis(corner, index)
+    strides = np.cumprod([1, *sizes[::-1][:-1]])
+    flat = jnp.sum(index * per_axis(strides, index), axis=-1)
+    first = np.arange(batch, dtype=np.int32) * int(np.prod(sizes))
+    flat += first.reshape(batch, *(1,) * (flat.ndim - 1))
+    # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table.
+    return jnp.take(padded.reshape(-1, channels), flat, axis=0, mode="clip")
+
+
+def _interpolate(
+    taps: list[jnp.ndarray], fraction: jnp.ndarray, *, differentiate: int | None = None
+) -> jnp.ndarray:
+    """Interpolate taps axis by axis; along axis `differentiate` take the slope instead."""
+    for axis in range(fraction.shape[-1]):
+        half = len(taps) // 2
+        weight = fraction[..., axis, None].astype(taps[0].dtype)
+        taps = [
+            right - left if axis == differentiate else left + weight * (right - left)
+            for left, right in zip(taps[:half], taps[half:], strict=True)
+        ]
+    return taps[0]
+
+
+def _check(image: jnp.ndarray, grid: jnp.ndarray, kernel: str, padding: str) -> None:
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}.")
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding {padding!r}; there are {', '.join(PADDINGS)}.")
+    for name, array in (("image", image), ("grid", grid)):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"{name} must be floating point (float32, bfloat16, float16), got {array.dtype}."
+            )
+    dims = image.ndim - 2
+    if dims not in (2, 3):
+        raise ValueError(
+            f"image must be [B, H, W, C] or [B, D, H, W, C], got shape {list(image.shape)}."
+        )
+    if grid.ndim != dims + 2 or grid.shape[-1] != dims:
+        layout = "[B, h, w, 2]" if dims == 2 else "[B, d, h, w, 3]"
+        raise ValueError(
+            f"grid for an image of shape {list(image.shape)} must be {layout}, "
+            f"got shape {list(grid.shape)}."
+        )
+    if image.shape[0] != grid.shape[0]:
+        raise ValueError(
+            f"image and grid must have the same batch size, got {image.shape[0]} and "
+            f"{grid.shape[0]}; repeat the one that is shared."
+        )
+    if 0 in image.shape[1:-1]:
+        raise ValueError(f"image must have at least one pixel, got shape {list(image.shape)}.")

@@ -1,0 +1,87 @@
+"""The table of transform families: name -> parameters, identity, theta -> sampling grid."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from stn_jax.geometry import affine, attention, projective, tps
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """A family of warps T_theta, differentiable in theta (Sect. 3.2).
+
+    Attributes:
+      name: how messages call it.
+      identity: the theta [P] of the identity, float32.
+      generate: function of (theta [B, P], shape, *, align_corners) giving grids [B, H, W, 2].
+    """
+
+    name: str
+    identity: np.ndarray
+    generate: Callable[..., jnp.ndarray]
+
+    @property
+    def num_params(self) -> int:
+        """The number of parameters P that a localisation network has to regress."""
+        return self.identity.size
+
+    def grid(
+        self, theta: ArrayLike, shape: Sequence[int], *, align_corners: bool = True
+    ) -> jnp.ndarray:
+        """Generate one sampling grid a sample.
+
+        Args:
+          theta: [B, P] float; half precision is raised to float32, which coordinates need.
+          shape: (H, W) of the output.
+          align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
+
+        Returns:
+          [B, H, W, 2] source points (x, y) in normalised coordinates, float32 (or float64).
+
+        Raises:
+          ValueError: if theta is not [B, P] or the shape is not (H, W).
+          TypeError: if theta is not floating point.
+        """
+        theta = jnp.asarray(theta)
+        if theta.ndim != 2 or theta.shape[1] != self.num_params:
+            raise ValueError(
+                f"theta of transform '{self.name}' must be [B, {self.num_params}], "
+                f"got {list(theta.shape)}."
+            )
+        if not jnp.issubdtype(theta.dtype, jnp.floating):
+            raise TypeError(f"theta must be floating point, got {theta.dtype}.")
+        if len(tuple(shape)) != 2:
+            raise ValueError(f"shape must be the output's (H, W), got {tuple(shape)}.")
+        theta = theta.astype(jnp.promote_types(theta.dtype, jnp.float32))
+        return self.generate(theta, tuple(shape), align_corners=align_corners)
+
+
+def thin_plate_spline(n: int = 4) -> Transform:
+    """Return the thin plate spline family with n x n control points (n = 4: the paper's 16)."""
+    return Transform("tps", tps.tps_identity(n), functools.partial(tps.tps_grid, n=n))
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "attention": Transform("attention", attention.IDENTITY, attention.attention_grid),
+    "affine": Transform("affine", affine.IDENTITY, affine.affine_grid),
+    "projective": Transform("projective", projective.IDENTITY, projective.projective_grid),
+    "tps": thin_plate_spline(),
+}
+
+
+def get_transform(transform: str | Transform) -> Transform:
+    """Return a transform given by name, or as it is.
+
+    Raises:
+      ValueError: if no transform has that name; the message lists those there are.
+    """
+    if isinstance(transform, Transform):
+        return transform
+    if transform not in TRANSFORMS:
+        raise ValueError(f"unknown transform {transform!r}; there are {', '.join(TRANSFORMS)}.")
+    return TRANSFORMS[transform]

@@ -1,0 +1,106 @@
+"""The command line that all experiments share."""
+
+import contextlib
+import errno
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from stn_jax.training import Problem, fit
+from stn_jax.training.errors import EXIT_FAILED, EXIT_USAGE, RunError
+
+
+def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, config: str) -> None:
+    """Train from the command line, and exit with a code that launchers understand.
+
+    Exit codes: 0 finished; 1 failed, with one line on stderr; 2 wrong command line or config;
+    3 diverged; 75 interrupted but saved: the same command continues.
+
+    Args:
+      make_problem: builds what the config describes.
+      description: the first lines of --help.
+      config: the experiment's config file, for --help.
+    """
+    config_flag = config_flags.DEFINE_config_file("config", help_string="FILE[:SELECTION]")
+    workdir_flag = flags.DEFINE_string("workdir", None, "The run's own directory.")
+
+    def parse(argv: list[str]) -> list[str]:
+        if {"--help", "-help", "-h", "--helpshort"} & set(argv):
+            print(_help(description, config))
+            sys.exit(0)
+        with _one_line_errors(Exception, code=EXIT_USAGE):
+            rest = flags.FLAGS(argv)
+            if config_flag.value is None or workdir_flag.value is None:
+                raise ValueError("--config and --workdir are needed; --help explains them.")
+            config_flag.value.to_dict()  # A config file that failed to load complains only here.
+            if rest[1:]:
+                raise ValueError(f"unexpected argument {rest[1]!r}; --help lists what there is.")
+        return rest
+
+    def main(_: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # Orbax tells every detail otherwise.
+        run_config, workdir = config_flag.value, Path(workdir_flag.value)
+        # What is wrong with config or data shows while the problem is built.
+        with _one_line_errors(ValueError, KeyError, FileNotFoundError, code=EXIT_USAGE):
+            problem = make_problem(run_config)
+        with _one_line_errors(RunError, OSError, code=EXIT_FAILED):
+            fit(run_config, problem, workdir, name=run_config.name)
+
+    app.run(main, flags_parser=parse)
+
+
+def load_config_module(path: str | Path) -> ModuleType:
+    """Import a config file by its path.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {path}.")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _help(description: str, config: str) -> str:
+    module = load_config_module(config)
+    fields = "\n".join(f"  --config.{line}" for line in _fields(module.get_config()))
+    return (
+        f"{description.strip()}\n\n"
+        f"  --config FILE[:SELECTION]   {config}: see below\n"
+        "  --workdir DIR               the run's own directory; continued if it exists\n"
+        "  --config.FIELD=VALUE        override a field\n\n"
+        f"{config}\n\n{module.__doc__.strip()}\n\nFields and defaults:\n\n{fields}\n"
+    )
+
+
+def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
+    lines = []
+    for name, value in config.items():
+        if isinstance(value, ConfigDict) and len(value):
+            lines += _fields(value, f"{prefix}{name}.")
+        else:
+            shown = {} if isinstance(value, ConfigDict) else value
+            lines.append(f"{prefix}{name}={shown!r}")
+    return lines
+
+
+@contextlib.contextmanager
+def _one_line_errors(*kinds: type[Exception], code: int) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        message = str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            message = f"{message}: free some space, then the same command continues."
+        # ConfigDict wraps its "Did you mean" into the text of a KeyError.
+        message = message.replace("\\n", " ").replace("\\'", "'").strip("'\"")
+        print(f"{Path(sys.argv[0]).name}: {message or type(error).__name__}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, RunError) else code)

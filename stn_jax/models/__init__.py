@@ -1,0 +1,1 @@
+"""Networks in Flax NNX, used as pure functions through `functional`."""

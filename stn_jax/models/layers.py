@@ -1,0 +1,78 @@
+"""Layers shared by the networks: He-initialised dense and convolution layers, and pooling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from stn_jax.models.conv import conv2d
+
+he_normal = nnx.initializers.he_normal()
+
+
+class Dense(nnx.Linear):
+    """A dense layer with He normal weights and zero biases."""
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
+        super().__init__(in_features, out_features, kernel_init=he_normal, rngs=rngs)
+
+
+class Conv(nnx.Module):
+    """A convolution with stride 1, He normal weights and zero biases: conv[filters, size, 1, pad].
+
+    Attributes:
+      kernel: [size, size, in_features, filters].
+      bias: [filters].
+      pad: zero pixels added on every side.
+    """
+
+    def __init__(
+        self, in_features: int, filters: int, size: int, *, pad: int = 0, rngs: nnx.Rngs
+    ):
+        shape = (size, size, in_features, filters)
+        self.kernel = nnx.Param(he_normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(filters))
+        self.pad = pad
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve x [B, H, W, in_features]; the result is [B, H', W', filters]."""
+        margin = (self.pad, self.pad)
+        return conv2d(jnp.pad(x, ((0, 0), margin, margin, (0, 0))), self.kernel[...]) + self.bias
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Take the maximum of 2x2 windows with stride 2, keeping partial windows (ceil mode).
+
+    Written as a reduction over a reshaped axis: its gradient is a comparison instead of XLA's
+    select-and-scatter, which is slow on CPUs. Where several pixels of a window are equal, they
+    share the gradient.
+
+    Args:
+      x: [B, H, W, C].
+
+    Returns:
+      [B, ceil(H / 2), ceil(W / 2), C].
+    """
+    batch, height, width, channels = x.shape
+    odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    x = jnp.pad(x, odd, constant_values=-jnp.inf)
+    return x.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels).max(axis=(2, 4))
+
+
+def avg_pool(x: jax.Array) -> jax.Array:
+    """Average 2x2 windows with stride 2; a last odd row or column is left out.
+
+    Args:
+      x: [B, H, W, C].
+
+    Returns:
+      [B, H // 2, W // 2, C].
+    """
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def flatten(x: jax.Array) -> jax.Array:
+    """Return [B, H, W, C] as [B, H * W * C]."""
+    return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))

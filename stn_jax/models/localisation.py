@@ -1,0 +1,69 @@
+"""Localisation networks f_loc: what a spatial transformer looks at its input with (Sect. 3.1).
+
+A localisation network maps [B, H, W, C] to features [B, num_features]; the transformer adds the
+final regression layer. Anything with that call and a `num_features` attribute will do.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from stn_jax.models.layers import Conv, Dense, avg_pool, flatten, max_pool
+
+
+class DenseLocalisation(nnx.Module):
+    """Fully connected hidden layers with ReLU on the full-size input (A.4: three of 32 units)."""
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        units: Sequence[int] = (32, 32, 32),
+        rngs: nnx.Rngs,
+    ):
+        """Build the layers for inputs [H, W, C] with the given numbers of hidden units."""
+        widths = [int(np.prod(input_shape)), *units]
+        self.hidden = nnx.List(
+            [Dense(n_in, n_out, rngs=rngs) for n_in, n_out in zip(widths, units, strict=False)]
+        )
+        self.num_features = widths[-1]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the features [B, num_features] of x [B, H, W, C]."""
+        x = flatten(x)
+        for layer in self.hidden:
+            x = jax.nn.relu(layer(x))
+        return x
+
+
+class ConvLocalisation(nnx.Module):
+    """Two 5x5 convolutions on the 2x downsampled input, pooling between, then a dense layer (A.4).
+
+    The paper does not say how the input is downsampled; here by 2x2 average pooling.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        filters: int = 20,
+        units: int = 20,
+        rngs: nnx.Rngs,
+    ):
+        """Build the layers for inputs [H, W, C]; H and W of at least 24."""
+        height, width, channels = input_shape
+        rows, cols = (-(-(size // 2 - 4) // 2) - 4 for size in (height, width))
+        if min(rows, cols) < 1:
+            raise ValueError(f"ConvLocalisation needs inputs of 24x24 at least, got {input_shape}.")
+        self.conv1 = Conv(channels, filters, 5, rngs=rngs)
+        self.conv2 = Conv(filters, filters, 5, rngs=rngs)
+        self.hidden = Dense(rows * cols * filters, units, rngs=rngs)
+        self.num_features = units
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the features [B, num_features] of x [B, H, W, C]."""
+        x = jax.nn.relu(max_pool(self.conv1(avg_pool(x))))
+        x = jax.nn.relu(self.conv2(x))
+        return jax.nn.relu(self.hidden(flatten(x)))

@@ -1,0 +1,84 @@
+"""The spatial transformer module: localisation network, grid generator, sampler (Fig. 2)."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from stn_jax.geometry import Transform, get_transform, sample
+
+
+class SpatialTransformer(nnx.Module):
+    """Warp a feature map by a transform predicted from it (Sect. 3).
+
+    Can stand at any depth and any number of times. Before training it is the identity: the
+    regression layer has zero weights and the identity's parameters as bias (Sect. 4.2, A.4).
+
+    Attributes:
+      localisation: the localisation network.
+      regression: the final layer, features to theta.
+      transform: the family of warps.
+      output_shape: (H', W'), or None for the input's size.
+    """
+
+    def __init__(
+        self,
+        localisation: Callable[[jax.Array], jax.Array],
+        transform: str | Transform = "affine",
+        output_shape: Sequence[int] | None = None,
+        *,
+        kernel: str = "bilinear",
+        padding: str = "zeros",
+        align_corners: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        """Build a transformer around a localisation network.
+
+        Args:
+          localisation: maps [B, H, W, C] to features [B, F], with F as its `num_features`.
+          transform: a name in `geometry.TRANSFORMS`, or a `geometry.Transform`.
+          output_shape: (H', W') of the output; by default the input's size.
+          kernel: as in `geometry.sample`.
+          padding: as in `geometry.sample`.
+          align_corners: as in `geometry.sample`.
+          rngs: unused by the zero weights, but part of every layer's signature.
+
+        Raises:
+          ValueError: if there is no such transform.
+          TypeError: if the localisation network does not say how many features it gives.
+        """
+        if not hasattr(localisation, "num_features"):
+            raise TypeError(
+                f"the localisation network {type(localisation).__name__} needs an attribute "
+                "num_features: the width of the features that it returns."
+            )
+        self.localisation = localisation
+        self.transform = get_transform(transform)
+        self.output_shape = None if output_shape is None else tuple(output_shape)
+        self.kernel, self.padding, self.align_corners = kernel, padding, align_corners
+        identity = self.transform.identity
+        self.regression = nnx.Linear(
+            localisation.num_features,
+            self.transform.num_params,
+            kernel_init=nnx.initializers.zeros,
+            bias_init=lambda key, shape, dtype: jnp.asarray(identity, dtype).reshape(shape),
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Warp x.
+
+        Args:
+          x: [B, H, W, C] float.
+
+        Returns:
+          The warped map [B, H', W', C] in x's dtype, and theta [B, P], float32.
+        """
+        theta = self.regression(self.localisation(x)).astype(jnp.float32)
+        shape = self.output_shape or x.shape[1:3]
+        grid = self.transform.grid(theta, shape, align_corners=self.align_corners)
+        warped = sample(
+            x, grid, kernel=self.kernel, padding=self.padding, align_corners=self.align_corners
+        )
+        return warped, theta

@@ -1,0 +1,5 @@
+"""One training loop for every experiment; it knows neither a model nor a data set by name."""
+
+from stn_jax.training.loop import Problem, fit
+
+__all__ = ["Problem", "fit"]

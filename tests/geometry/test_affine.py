@@ -1,0 +1,130 @@
+"""Affine, attention and generic linear grids, against PyTorch and NumPy's own image operations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stn_jax import geometry
+from stn_jax.geometry import grids
+from tests import oracles
+
+CONVENTIONS = (True, False)
+SIZE = 5
+IMAGE = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("shape", [(4, 7), (28, 28), (1, 3)])
+def test_equals_torch(shape, align_corners):
+    torch = oracles.import_torch()
+    theta, cotangent = draw(3, 6), draw(3, *shape, 2, seed=1)
+    theirs_theta = torch.tensor(theta.reshape(3, 2, 3), requires_grad=True)
+    theirs = torch.nn.functional.affine_grid(
+        theirs_theta, (3, 1, *shape), align_corners=align_corners
+    )
+    theirs.backward(torch.tensor(cotangent))
+    ours, pull = jax.vjp(
+        lambda t: geometry.affine_grid(t, shape, align_corners=align_corners), theta
+    )
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=2e-6)
+    gradient = theirs_theta.grad.numpy().reshape(3, 6)
+    np.testing.assert_allclose(pull(cotangent)[0], gradient, rtol=1e-4, atol=1e-4)
+
+
+def skewed(image):
+    """Row y reads y - 2 pixels further right."""
+    wide = np.pad(image, ((0, 0), (2, 2)))
+    return np.stack([wide[y, y : y + SIZE] for y in range(SIZE)])
+
+
+# Name -> (theta for the size of a pixel in normalised units and the output's size relative to
+# the input's, what NumPy makes of the 5 x 5 image). Grids say where to read, not where to put.
+CLOSED_FORMS = {
+    "crop": (lambda p, r: [r, 0, p, 0, r, -p], lambda u: u[0:3, 2:5]),
+    "translation": (lambda p, r: [1, 0, 2 * p, 0, 1, p], lambda u: np.pad(u, 2)[3:8, 4:9]),
+    "rotation": (lambda p, r: [0, 1, 0, -1, 0, 0], lambda u: np.rot90(u, -1)),
+    "half turn": (lambda p, r: [-1, 0, 0, 0, -1, 0], lambda u: u[::-1, ::-1]),
+    "scale": (lambda p, r: [2, 0, 0, 0, 2, 0], lambda u: np.pad(u, 2)[::2, ::2]),
+    "mirror": (lambda p, r: [-1, 0, 0, 0, 1, 0], lambda u: u[:, ::-1]),
+    "skew": (lambda p, r: [1, 1, 0, 0, 1, 0], skewed),
+}
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_forms(name, align_corners):
+    make_theta, make_expected = CLOSED_FORMS[name]
+    expected = make_expected(IMAGE)
+    extent = [size - 1 if align_corners else size for size in (SIZE, len(expected))]
+    theta = jnp.array([make_theta(2 / extent[0], extent[1] / extent[0])], jnp.float32)
+    grid = geometry.affine_grid(theta, expected.shape, align_corners=align_corners)
+    out = geometry.sample(IMAGE[None, ..., None], grid, align_corners=align_corners)
+    np.testing.assert_allclose(out[0, ..., 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_area_shrinks_by_the_determinant(seed):
+    theta = draw(1, 6, seed=seed)
+    corners = np.asarray(geometry.affine_grid(theta, (2, 2)))[0].reshape(4, 2)[[0, 1, 3, 2]]
+    x, y = corners.T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2  # shoelace formula
+    determinant = np.linalg.det(theta.reshape(2, 3)[:, :2])
+    np.testing.assert_allclose(area, 4 * abs(determinant), rtol=1e-5)
+
+
+def test_attention_is_the_affine_transform_of_eq_2():
+    theta, cotangent = draw(4, 3), draw(4, 5, 6, 2, seed=1)
+    s, tx, ty = theta.T
+    zero = np.zeros_like(s)
+    matrix = np.stack([s, zero, tx, zero, s, ty], -1)
+    grid, pull = jax.vjp(lambda t: geometry.attention_grid(t, (5, 6)), theta)
+    expected, pull_affine = jax.vjp(lambda t: geometry.affine_grid(t, (5, 6)), matrix)
+    np.testing.assert_array_equal(grid, expected)
+    da, _, dtx, _, de, dty = pull_affine(cotangent)[0].T
+    np.testing.assert_allclose(pull(cotangent)[0], np.stack([da + de, dtx, dty], -1), rtol=1e-5)
+
+
+def test_attention_closed_form():
+    grid = geometry.attention_grid(jnp.array([[0.5, 0.25, -0.5]]), (3, 3))
+    np.testing.assert_array_equal(grid[0, 0], [[-0.25, -1], [0.25, -1], [0.75, -1]])
+    np.testing.assert_array_equal(grid[0, :, 0], [[-0.25, -1], [-0.25, -0.5], [-0.25, 0]])
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4)])
+def test_linear_grid_is_a_matrix_product(shape):
+    matrix, basis = draw(2, 3, 5), draw(5, int(np.prod(shape)), seed=1)
+    grid = geometry.linear_grid(matrix, basis, shape)
+    assert grid.shape == (2, *shape, 3)
+    for b, i in np.ndindex(2, 3):
+        expected = (matrix[b, i].astype(np.float64) @ basis).reshape(shape)
+        np.testing.assert_allclose(grid[b, ..., i], expected, atol=1e-5)
+
+
+def test_linear_grid_in_three_dimensions_equals_torch():
+    torch = oracles.import_torch()
+    matrix, shape = draw(2, 3, 4), (2, 3, 4)
+    grid = geometry.linear_grid(matrix, grids.homogeneous_points(shape, False), shape)
+    theirs = torch.nn.functional.affine_grid(
+        torch.tensor(matrix), (2, 1, *shape), align_corners=False
+    )
+    np.testing.assert_allclose(grid, theirs.numpy(), atol=2e-6)
+
+
+def test_the_basis_can_be_learnt():
+    matrix, basis, cotangent = draw(2, 2, 3), draw(3, 12, seed=1), draw(2, 3, 4, 2, seed=2)
+    _, pull = jax.vjp(lambda b: geometry.linear_grid(matrix, b, (3, 4)), basis)
+    expected = np.einsum("bnk,bpn->kp", matrix, cotangent.reshape(2, 12, 2))
+    np.testing.assert_allclose(pull(cotangent)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "basis"), [((2, 3), (3, 12)), ((1, 2, 3), (4, 12)), ((1, 2, 3), (3, 11))]
+)
+def test_linear_grid_names_what_does_not_fit(matrix, basis):
+    with pytest.raises(ValueError, match=r"basis \[K, 12\] for shape \(3, 4\) .* got matrix \("):
+        geometry.linear_grid(np.zeros(matrix), np.zeros(basis), (3, 4))

@@ -1,0 +1,421 @@
+"""The sampler against PyTorch, SciPy, JAX and literal sums; its gradients, dtypes and messages."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+from jax.test_util import check_grads
+
+from stn_jax import geometry
+from stn_jax.geometry import sampling
+from tests import oracles
+
+KERNELS = {
+    "bilinear": (oracles.bilinear, oracles.bilinear_slope),
+    "nearest": (oracles.integer, oracles.integer_slope),
+}
+PADDINGS = ("zeros", "border")
+CONVENTIONS = (True, False)
+
+sample = jax.jit(geometry.sample, static_argnames=("kernel", "padding", "align_corners"))
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def draw_grid(*shape, seed=1):
+    """Points that are almost surely off the lattice, a third of them outside."""
+    return np.random.default_rng(seed).uniform(-1.5, 1.5, shape).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "padding", "align_corners"))
+def sample_and_gradients(image, grid, cotangent, **options):
+    out, pull = jax.vjp(lambda u, g: geometry.sample(u, g, **options), image, grid)
+    return out, *pull(cotangent)
+
+
+def row_points(xs, shape, align_corners=True):
+    """A grid of points (x, 1) in pixels of an image with at least two rows."""
+    points = np.array([[[(x, 1.0) for x in xs]]])
+    return oracles.normalised(points, shape, align_corners).astype(np.float32)
+
+
+# Values and gradients against independent samplers.
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("image_shape", "grid_shape"),
+    [
+        ((2, 5, 7, 3), (2, 4, 6, 2)),
+        ((2, 3, 4, 5, 2), (2, 4, 2, 6, 3)),
+    ],
+)
+def test_equals_torch(image_shape, grid_shape, kernel, padding, align_corners):
+    image, grid = draw(*image_shape), draw_grid(*grid_shape)
+    cotangent = draw(*grid_shape[:-1], image_shape[-1], seed=2)
+    options = {"kernel": kernel, "padding": padding, "align_corners": align_corners}
+    ours = sample_and_gradients(image, grid, cotangent, **options)
+    theirs = oracles.torch_sample(image, grid, cotangent, **options)
+    for ours_, theirs_ in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(ours_, theirs_, atol=2e-5)
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize(
+    ("image_shape", "grid_shape"),
+    [
+        ((1, 4, 5, 1), (1, 9, 11, 2)),  # oversampled
+        ((1, 9, 6, 2), (1, 3, 2, 2)),  # downsampled
+        ((3, 1, 5, 1), (3, 4, 4, 2)),  # one row
+        ((1, 1, 1, 3), (1, 2, 3, 2)),  # one pixel
+        ((1, 3, 1, 4, 2), (1, 2, 2, 5, 3)),
+    ],
+)
+def test_any_sizes(image_shape, grid_shape, align_corners):
+    image, grid = draw(*image_shape), draw_grid(*grid_shape)
+    cotangent = draw(*grid_shape[:-1], image_shape[-1], seed=2)
+    options = {"kernel": "bilinear", "padding": "zeros", "align_corners": align_corners}
+    ours = sample_and_gradients(image, grid, cotangent, **options)
+    theirs = oracles.torch_sample(image, grid, cotangent, **options)
+    for ours_, theirs_ in zip(ours, theirs, strict=True):
+        assert ours_.shape == theirs_.shape
+        np.testing.assert_allclose(ours_, theirs_, atol=2e-5)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equals_scipy_and_jax(kernel, padding):
+    image, points = draw(6, 5), np.random.default_rng(3).uniform(-2, 7, (40, 2))
+    grid = oracles.normalised(points, image.shape, True).astype(np.float32)
+    ours = sample(image[None, ..., None], grid[None, None], kernel=kernel, padding=padding)
+    order = {"nearest": 0, "bilinear": 1}[kernel]
+    mode = {"zeros": "grid-constant", "border": "nearest"}[padding]
+    rows_columns = points.T[::-1]
+    scipys = scipy.ndimage.map_coordinates(image, rows_columns, order=order, mode=mode)
+    np.testing.assert_allclose(ours.ravel(), scipys, atol=1e-5)
+    mode = {"zeros": "constant", "border": "nearest"}[padding]
+    jaxs = jax.scipy.ndimage.map_coordinates(image, list(rows_columns), order=order, mode=mode)
+    np.testing.assert_allclose(ours.ravel(), jaxs, atol=1e-5)
+
+
+# The literal sums of Eq. 3 to 7 and 9, where it matters: on pixel centres, halves and the border.
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", sampling.KERNELS)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2)])
+def test_equals_literal_sums_on_every_half_step(shape, kernel, padding, align_corners):
+    value, slope = KERNELS[kernel]
+    dims = len(shape)
+    image = draw(1, *shape, 2)
+    # Half steps from two pixels before the image to two behind it, in every combination.
+    steps = [np.arange(-2, size + 1.5, 0.5) for size in shape[::-1]]
+    points = np.array(list(itertools.product(*steps))).reshape(1, -1, *[1] * (dims - 1), dims)
+    grid = oracles.normalised(points, shape, align_corners).astype(np.float32)
+    cotangent = draw(*points.shape[:-1], 2, seed=2)
+
+    last = np.array(shape[::-1]) - 1
+    moves = np.ones_like(points)
+    if padding == "border":  # V(x) = V(the nearest point of the image)
+        moves = (points >= 0) & (points < last)
+        points = np.clip(points, 0, last)
+    unit = last / 2 if align_corners else (last + 1) / 2
+    slopes = [
+        np.sum(cotangent * oracles.kernel_sum(image, points, kernels), axis=-1)
+        for kernels in (
+            [slope if axis == other else value for other in range(dims)] for axis in range(dims)
+        )
+    ]
+
+    options = {"kernel": kernel, "padding": padding, "align_corners": align_corners}
+    out, image_gradient, grid_gradient = sample_and_gradients(image, grid, cotangent, **options)
+    values = [value] * dims
+    np.testing.assert_allclose(out, oracles.kernel_sum(image, points, values), atol=1e-5)
+    np.testing.assert_allclose(
+        image_gradient, oracles.image_gradient(shape, points, cotangent, values), atol=1e-4
+    )
+    np.testing.assert_allclose(grid_gradient, np.stack(slopes, -1) * moves * unit, atol=1e-5)
+
+
+def test_nearest_rounds_halves_up():
+    image = np.arange(1, 6, dtype=np.float32).reshape(1, 1, 5, 1).repeat(2, axis=1)
+    grid = row_points([-1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 4.5], (2, 5))
+    out = sample(image, grid, kernel="nearest")
+    np.testing.assert_array_equal(out.ravel(), [0, 1, 2, 3, 4, 5, 0])
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("shape", [(5, 8), (28, 28), (224, 61)])
+def test_gradient_of_the_identity_is_the_difference_to_the_right(shape, padding, align_corners):
+    image = draw(1, *shape, 1)
+    grid = oracles.regular_points(shape, align_corners)[None].astype(np.float32)
+    options = {"kernel": "bilinear", "padding": padding, "align_corners": align_corners}
+    ones = np.ones_like(image)
+    _, _, gradient = sample_and_gradients(image, grid, ones, **options)
+    beyond = {"zeros": "constant", "border": "edge"}[padding]
+    padded = np.pad(image[0, ..., 0], (0, 1), beyond)
+    rightwards = [padded[:-1, 1:] - padded[:-1, :-1], padded[1:, :-1] - padded[:-1, :-1]]
+    unit = [(n - align_corners) / 2 for n in shape[::-1]]
+    np.testing.assert_allclose(gradient[0], np.stack(rightwards, -1) * unit, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("padding", "expected"),
+    [
+        ("zeros", lambda u: [0, u[0], u[1] - u[0], -u[3], 0, 0]),
+        ("border", lambda u: [0, 0, u[1] - u[0], 0, 0, 0]),
+    ],
+)
+def test_gradient_at_the_border(padding, expected):
+    image = draw(1, 3, 4, 1)
+    grid = row_points([-2, -1, 0, 3, 4, 5], (3, 4), align_corners=False)
+    gradient = jax.grad(lambda g: sample(image, g, padding=padding, align_corners=False).sum())(
+        grid
+    )
+    # Half the width is one normalised unit without align_corners.
+    np.testing.assert_allclose(gradient[0, 0, :, 0], 2 * np.array(expected(image[0, 1, :, 0])))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_far_and_infinite_points_lie_outside(kernel, sign):
+    image = draw(1, 3, 4, 2)
+    far = sign * np.array([1.9, 1e4, 1e9, 1e30, np.finfo(np.float32).max, np.inf], np.float32)
+    grid = np.stack([far, np.zeros_like(far)], -1)[None, None]
+    ones = np.ones((1, 1, far.size, 2), np.float32)
+    options = {"kernel": kernel, "align_corners": True}
+    outs = {p: sample_and_gradients(image, grid, ones, padding=p, **options) for p in PADDINGS}
+    for _, _, grid_gradient in outs.values():
+        np.testing.assert_array_equal(grid_gradient[..., 0], 0)
+    np.testing.assert_array_equal(outs["zeros"][0], 0)
+    np.testing.assert_array_equal(outs["zeros"][1], 0)
+    edge = image[:, None, 1, 0 if sign < 0 else -1]
+    np.testing.assert_array_equal(outs["border"][0], np.broadcast_to(edge, ones.shape))
+
+
+def test_nan_is_not_hidden():
+    grid = np.array([[[[np.nan, 0], [0, 0]]]], np.float32)
+    out = sample(draw(1, 3, 3, 1), grid)
+    np.testing.assert_array_equal(np.isnan(out).ravel(), [True, False])
+
+
+def test_any_kernel_can_join_the_table(monkeypatch):
+    def gaussian(x, m):
+        return np.exp(-((x - m) ** 2))
+
+    def sum_over_all_pixels(padded, pixels):
+        columns, rows = (np.arange(n).reshape(1, 1, 1, -1) - 2.0 for n in padded.shape[2:0:-1])
+        along = [jnp.exp(-((pixels[..., i, None] - m) ** 2)) for i, m in enumerate((columns, rows))]
+        return jnp.einsum("bnmc,bhwm,bhwn->bhwc", padded, *along)
+
+    monkeypatch.setitem(sampling.KERNELS, "gaussian", sum_over_all_pixels)
+    image, points = draw(2, 4, 5, 3), np.random.default_rng(0).uniform(-1, 5, (2, 3, 6, 2))
+    grid = oracles.normalised(points, (4, 5), True).astype(np.float32)
+    expected = oracles.kernel_sum(image, points, [gaussian] * 2)
+    np.testing.assert_allclose(geometry.sample(image, grid, kernel="gaussian"), expected, atol=1e-5)
+
+
+# Gradients.
+
+
+@pytest.mark.parametrize(("shape", "padding"), [((4, 5), "border"), ((3, 2, 3), "zeros")])
+def test_numeric_gradients_to_second_order(shape, padding):
+    with jax.enable_x64(True):
+        dims = len(shape)
+        # Off the kinks, but on halves too: these are snapped, and must stay differentiable.
+        random = np.random.default_rng(0)
+        steps = random.choice([-0.6, 0.2, 0.5, 0.8, 1.5, 1.7], (2, *[2] * dims, dims))
+        grid = jnp.asarray(oracles.normalised(steps, shape, True))
+        image = jnp.asarray(random.normal(size=(2, *shape, 2)))
+        check_grads(functools.partial(sample, padding=padding), (image, grid), order=2)
+
+
+def test_mixed_second_derivative_on_a_pixel_centre():
+    image = draw(1, 4, 4, 1)
+    grid = row_points([2.0], (4, 4))
+    hessian = jax.hessian(lambda g: sample(image, g).sum())(grid).reshape(2, 2)
+    u = image[0, 1:3, 2:4, 0]
+    mixed = (u[0, 0] - u[0, 1] - u[1, 0] + u[1, 1]) * 1.5**2
+    np.testing.assert_allclose(hessian, [[0, mixed], [mixed, 0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_gradient_in_the_image_is_transposed_sampling(kernel):
+    image, grid, cotangent = draw(2, 5, 6, 3), draw_grid(2, 4, 4, 2), draw(2, 4, 4, 3, seed=2)
+    options = {"kernel": kernel, "padding": "zeros", "align_corners": True}
+    out, pulled, _ = sample_and_gradients(image, grid, cotangent, **options)
+    np.testing.assert_allclose(np.vdot(out, cotangent), np.vdot(image, pulled), rtol=1e-5)
+
+
+def _grid_gradient_of_closure(image, grid):
+    return jax.grad(lambda g: geometry.sample(image, g).sum())(grid)
+
+
+def _grid_gradient_of_jitted_sampler(image, grid):
+    return jax.grad(lambda g: sample(image, g).sum())(grid)
+
+
+def _grid_gradient_inside_jit(image, grid):
+    return jax.jit(_grid_gradient_of_closure)(image, grid)
+
+
+def _grid_gradient_of_rematerialised_sampler(image, grid):
+    return jax.grad(lambda g: jax.checkpoint(geometry.sample)(image, g).sum())(grid)
+
+
+def _image_gradient(image, grid):
+    return jax.grad(lambda u: geometry.sample(u, grid).sum())(image)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "scatters"),
+    [
+        (_grid_gradient_of_closure, False),
+        (_grid_gradient_of_jitted_sampler, False),
+        (_grid_gradient_inside_jit, False),
+        (_grid_gradient_of_rematerialised_sampler, False),
+        (_image_gradient, True),
+    ],
+)
+def test_gradient_in_the_image_costs_nothing_unless_asked_for(gradient, scatters):
+    arguments = draw(1, 4, 4, 1), draw_grid(1, 3, 3, 2)
+    jaxpr = str(jax.make_jaxpr(gradient)(*arguments))
+    compiled = jax.jit(gradient).lower(*arguments).compile().as_text()
+    assert ("scatter" in jaxpr, "scatter" in compiled) == (scatters, scatters)
+
+
+# Types, layouts and transformations.
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_images_are_computed_in_float32(dtype, kernel):
+    image, grid = jnp.asarray(draw(2, 6, 5, 3), dtype), draw_grid(2, 7, 7, 2)
+    out = sample(image, grid, kernel=kernel)
+    exact = sample(image.astype(jnp.float32), grid, kernel=kernel)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, exact.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_gradients_are_accumulated_in_float32(dtype):
+    count = 8192  # Added one by one, ones stall at 256 in bfloat16 and at 2048 in float16.
+    image, grid = jnp.ones((1, 3, 3, 1), dtype), jnp.zeros((1, count, 1, 2))
+    gradient = jax.grad(lambda u: sample(u, grid).astype(jnp.float32).sum())(image)
+    assert gradient.dtype == dtype
+    assert gradient[0, 1, 1, 0] == count
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_grids_are_raised_to_float32(dtype):
+    image, grid = draw(1, 40, 40, 1), jnp.asarray(draw_grid(1, 5, 5, 2), dtype)
+    np.testing.assert_array_equal(sample(image, grid), sample(image, grid.astype(jnp.float32)))
+    assert jax.grad(lambda g: sample(image, g).sum())(grid).dtype == dtype
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        image, points = np.float64(draw(1, 4, 5, 2)), np.float64(draw_grid(1, 3, 3, 2)) * 3
+        out = geometry.sample(image, oracles.normalised(points, (4, 5), True))
+        assert out.dtype == np.float64
+        expected = oracles.kernel_sum(image, points, [oracles.bilinear] * 2)
+        np.testing.assert_allclose(out, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_jit_eager_and_vmap_agree(kernel):
+    images, grids = draw(3, 2, 5, 4, 2), draw_grid(3, 2, 4, 6, 2)
+    function = functools.partial(geometry.sample, kernel=kernel)
+    expected = np.stack([function(*pair) for pair in zip(images, grids, strict=True)])
+    np.testing.assert_allclose(jax.vmap(function)(images, grids), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(images, grids), expected, atol=1e-6)
+    np.testing.assert_allclose(sample(images[0], grids[0], kernel=kernel), expected[0], atol=1e-6)
+    shared = jax.vmap(function, in_axes=(None, 0))(images[0], grids)
+    np.testing.assert_allclose(shared[0], expected[0], atol=1e-6)
+
+
+def test_vmapped_gradients_are_those_of_the_single_calls():
+    images, grids = draw(3, 2, 5, 4, 2), draw_grid(3, 2, 4, 6, 2)
+    gradient = jax.grad(lambda u, g: jnp.sum(sample(u, g) ** 2), argnums=(0, 1))
+    together = jax.vmap(gradient)(images, grids)
+    for i in range(3):
+        for joint, alone in zip(together, gradient(images[i], grids[i]), strict=True):
+            np.testing.assert_allclose(joint[i], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_samples_and_channels_do_not_mix(kernel):
+    image, grid = draw(3, 5, 4, 2), draw_grid(3, 4, 6, 2)
+    joint = sample(image, grid, kernel=kernel)
+    for b, c in np.ndindex(3, 2):
+        alone = sample(image[b : b + 1, ..., c : c + 1], grid[b : b + 1], kernel=kernel)
+        np.testing.assert_allclose(joint[b, ..., c], alone[0, ..., 0], atol=1e-6)
+
+
+# Behaviour that the paper states in words.
+
+
+def test_a_fixed_kernel_aliases_when_the_output_is_smaller():
+    """Sect. 3.4: two taps a direction see a grating that averaging over the shrunk pixel would not.
+
+    Stripes of period 6 are harmless at half size (the two taps are the average there), but come
+    out stronger than their average at a quarter, and with full contrast and the wrong sign at an
+    eighth of the size. Blur the image first, or shrink it in steps.
+    """
+    size = 192
+    stripes = np.cos(2 * np.pi * np.arange(size) / 6, dtype=np.float32)
+    image = np.broadcast_to(stripes, (8, size))[None, ..., None]
+    errors = []
+    for factor in (2, 4, 8):
+        shape = (8 // factor, size // factor)
+        grid = geometry.regular_grid(shape, align_corners=False)[None]
+        averaged = image.reshape(1, shape[0], factor, shape[1], factor, 1).mean(axis=(2, 4))
+        difference = sample(image, grid, align_corners=False) - averaged
+        errors.append(float(np.sqrt(np.mean(difference**2) / np.mean(image**2))))
+    np.testing.assert_allclose(errors, [0, 0.433, 1.083], atol=2e-3)
+
+
+# Messages.
+
+
+@pytest.mark.parametrize(
+    ("image", "grid", "options", "error", "message"),
+    [
+        ((2, 4, 4), (2, 3, 3, 2), {}, ValueError, r"image must be \[B, H, W, C\].*\[2, 4, 4\]"),
+        ((1,) * 6, (1,) * 5, {}, ValueError, r"\[B, D, H, W, C\].*\[1, 1, 1, 1, 1, 1\]"),
+        ((2, 4, 4, 1), (2, 9, 2), {}, ValueError, r"must be \[B, h, w, 2\], got shape \[2, 9, 2\]"),
+        ((2, 4, 4, 1), (2, 3, 3, 3), {}, ValueError, r"must be \[B, h, w, 2\].*\[2, 3, 3, 3\]"),
+        ((2, 4, 4, 4, 1), (2, 3, 3, 2), {}, ValueError, r"\[B, d, h, w, 3\].*\[2, 3, 3, 2\]"),
+        ((2, 4, 4, 1), (3, 3, 3, 2), {}, ValueError, r"same batch size, got 2 and 3"),
+        ((1, 4, 4, 1), (3, 3, 3, 2), {}, ValueError, r"same batch size, got 1 and 3; repeat"),
+        ((2, 0, 4, 1), (2, 3, 3, 2), {}, ValueError, r"at least one pixel.*\[2, 0, 4, 1\]"),
+        ((2, 4, 4, 1), (2, 3, 3, 2), {"kernel": "cubic"}, ValueError, r"'cubic'.*bilinear, near"),
+        ((2, 4, 4, 1), (2, 3, 3, 2), {"padding": "wrap"}, ValueError, r"'wrap'.*zeros, border"),
+    ],
+)
+def test_bad_input_is_named(image, grid, options, error, message):
+    with pytest.raises(error, match=message):
+        geometry.sample(np.zeros(image, np.float32), np.zeros(grid, np.float32), **options)
+
+
+@pytest.mark.parametrize(
+    ("image_dtype", "grid_dtype", "message"),
+    [
+        (np.uint8, np.float32, "image must be floating point .*uint8"),
+        (np.float32, np.int32, "grid must be floating point .*int32"),
+        (np.complex64, np.float32, "image must be floating point .*complex64"),
+    ],
+)
+def test_bad_dtypes_are_named(image_dtype, grid_dtype, message):
+    with pytest.raises(TypeError, match=message):
+        geometry.sample(np.zeros((1, 4, 4, 1), image_dtype), np.zeros((1, 3, 3, 2), grid_dtype))

@@ -1,0 +1,196 @@
+"""What every family of transforms promises: a new row of the table is tested by being there."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from stn_jax import geometry
+from stn_jax.geometry import TRANSFORMS, Transform
+
+CONVENTIONS = (True, False)
+SHAPES = [(5, 7), (28, 28), (1, 4)]
+
+
+def rotation_grid(theta, shape, *, align_corners):
+    cos, sin, zero = jnp.cos(theta[:, 0]), jnp.sin(theta[:, 0]), jnp.zeros(len(theta))
+    affine = jnp.stack([cos, sin, zero, -sin, cos, zero], axis=-1)
+    return geometry.affine_grid(affine, shape, align_corners=align_corners)
+
+
+# Beside the table: other sizes of the spline, and a transform of the user's own.
+ROTATION = Transform("rotation", np.zeros(1, np.float32), rotation_grid)
+ALL = {
+    **TRANSFORMS,
+    "tps of 9 points": geometry.thin_plate_spline(3),
+    "user's rotation": ROTATION,
+}
+every_transform = pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
+
+
+def identity(transform, batch=2):
+    return jnp.tile(transform.identity, (batch, 1))
+
+
+def near_identity(transform, batch=2, seed=0):
+    noise = np.random.default_rng(seed).normal(scale=0.05, size=(batch, transform.num_params))
+    return identity(transform, batch) + noise
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@every_transform
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_identity_gives_the_regular_grid_exactly(transform, shape, align_corners):
+    grid = transform.grid(identity(transform), shape, align_corners=align_corners)
+    regular = geometry.regular_grid(shape, align_corners=align_corners)
+    np.testing.assert_array_equal(grid, np.stack([regular] * 2))
+
+
+@every_transform
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("shape", [(5, 7), (42, 60), (224, 131)])
+def test_identity_returns_the_image_bit_by_bit(transform, shape, align_corners):
+    @jax.jit
+    def warp(theta, image):
+        grid = transform.grid(theta, shape, align_corners=align_corners)
+        return geometry.sample(image, grid, align_corners=align_corners)
+
+    image = draw(1, *shape, 2)
+    np.testing.assert_array_equal(warp(identity(transform, 1), image), image)
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("size", [1, 2, 13, 28, 64, 97, 128, 224])
+def test_regular_grids_return_the_image_bit_by_bit(size, align_corners):
+    image = draw(1, 3, size, 1)
+    grid = geometry.regular_grid((3, size), align_corners=align_corners)[None]
+    for kernel in ("bilinear", "nearest"):
+        out = geometry.sample(image, grid, kernel=kernel, align_corners=align_corners)
+        np.testing.assert_array_equal(out, image)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), {"attention": 3, "affine": 6, "projective": 8, "tps": 32}.items()
+)
+def test_parameter_counts_of_the_paper(name, count):
+    assert TRANSFORMS[name].num_params == count
+
+
+@every_transform
+def test_table_rows_are_consistent(transform):
+    assert transform.identity.shape == (transform.num_params,)
+    assert transform.identity.dtype == np.float32
+    assert transform.num_params > 0
+    if transform.name in TRANSFORMS and transform is not ALL["tps of 9 points"]:
+        assert TRANSFORMS[transform.name] is transform
+
+
+@every_transform
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_raised_to_float32(transform, dtype):
+    theta = near_identity(transform).astype(dtype)
+    grid = transform.grid(theta, (5, 6))
+    assert grid.dtype == jnp.float32
+    np.testing.assert_array_equal(grid, transform.grid(theta.astype(jnp.float32), (5, 6)))
+    exact = transform.grid(identity(transform).astype(dtype), (5, 6))
+    if dtype == jnp.float16 or transform.name != "tps":  # bfloat16 cannot hold thirds.
+        np.testing.assert_allclose(exact[0], geometry.regular_grid((5, 6)), atol=1e-3)
+
+
+@every_transform
+@pytest.mark.parametrize("start", [identity, near_identity])
+def test_numeric_gradients_of_the_grid(transform, start):
+    with jax.enable_x64(True):
+        theta = jnp.asarray(np.float64(start(transform)))
+        generate = jax.jit(lambda theta: transform.grid(theta, (3, 4), align_corners=False))
+        assert generate(theta).dtype == jnp.float64
+        check_grads(generate, (theta,), order=2)
+
+
+@every_transform
+def test_every_parameter_learns_from_the_identity(transform):
+    image, weights = draw(2, 8, 8, 1), draw(2, 8, 8, 1, seed=1)
+
+    @jax.jit
+    @jax.grad
+    def gradient(theta):
+        return jnp.sum(weights * geometry.sample(image, transform.grid(theta, (8, 8))))
+
+    found = gradient(identity(transform))
+    assert np.all(np.isfinite(found))
+    assert np.all(found != 0)
+
+
+@every_transform
+def test_jit_eager_and_vmap_agree(transform):
+    thetas = jnp.stack([near_identity(transform, seed=seed) for seed in range(3)])
+    generate = functools.partial(transform.grid, shape=(4, 5))
+    expected = np.stack([generate(theta) for theta in thetas])
+    np.testing.assert_allclose(jax.jit(generate)(thetas[0]), expected[0], atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(generate)(thetas), expected, atol=1e-6)
+
+
+@every_transform
+def test_samples_do_not_mix(transform):
+    theta = near_identity(transform, 3)
+    joint = transform.grid(theta, (4, 5))
+    for i in range(3):
+        alone = transform.grid(theta[i : i + 1], (4, 5))[0]
+        np.testing.assert_allclose(joint[i], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_transform_of_the_users_own_warps_images(quarters):
+    image = draw(1, 6, 6, 2)
+    theta = jnp.full((1, 1), quarters * np.pi / 2)
+    out = geometry.sample(image, ROTATION.grid(theta, (6, 6)))
+    np.testing.assert_allclose(out, np.rot90(image, -quarters, axes=(1, 2)), atol=1e-5)
+
+
+# Messages.
+
+
+@every_transform
+@pytest.mark.parametrize("shape", [(1,), (2, -1), (2, +1), (1, 2, 0)])
+def test_bad_theta_is_named(transform, shape):
+    *leading, extra = shape
+    shape = (*leading, transform.num_params + extra)
+    message = rf"theta of transform '{transform.name}' must be \[B, {transform.num_params}\], got"
+    with pytest.raises(ValueError, match=message):
+        transform.grid(np.zeros(shape, np.float32), (4, 4))
+
+
+@every_transform
+def test_whole_numbers_are_refused(transform):
+    theta = np.zeros((1, transform.num_params), np.int32)
+    with pytest.raises(TypeError, match="theta must be floating point, got int32"):
+        transform.grid(theta, (4, 4))
+
+
+@every_transform
+@pytest.mark.parametrize("shape", [(4,), (2, 4, 4)])
+def test_bad_output_shapes_are_named(transform, shape):
+    with pytest.raises(ValueError, match=r"shape must be the output's \(H, W\), got \("):
+        transform.grid(identity(transform), shape)
+
+
+def test_transforms_are_found_by_name_or_passed_through():
+    for name, transform in TRANSFORMS.items():
+        assert geometry.get_transform(name) is transform
+    assert geometry.get_transform(ROTATION) is ROTATION
+    names = ", ".join(TRANSFORMS)
+    with pytest.raises(ValueError, match=f"unknown transform 'afine'; there are {names}"):
+        geometry.get_transform("afine")
+
+
+def test_rows_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TRANSFORMS["affine"].name = "other"

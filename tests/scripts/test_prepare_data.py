@@ -1,0 +1,170 @@
+import gzip
+import hashlib
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts import prepare_data
+from stn_jax.data import mnist, mnist_builder
+
+SCRIPT = Path(prepare_data.__file__)
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def write_idx(folder, *, gz=False):
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name, shape in zip(NAMES, [(12, 28, 28), (12,), (5, 28, 28), (5,)], strict=True):
+        values = rng.integers(0, 10, shape, np.uint8)
+        data = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + values.tobytes()
+        (folder / (name + ".gz" * gz)).write_bytes(gzip.compress(data) if gz else data)
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch, tmp_path):
+    """An empty place, also for what no --data-dir is given to."""
+    monkeypatch.setenv("STN_DATA_DIR", str(tmp_path / "place"))
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def publisher(monkeypatch, tmp_path):
+    """A server with small files, of which the builder knows the checksums."""
+    folder = tmp_path / "published"
+    write_idx(folder, gz=True)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    known = {
+        url + path.name: type(info)(
+            size=path.stat().st_size,
+            checksum=hashlib.sha256(path.read_bytes()).hexdigest(),
+            filename=path.name,
+        )
+        for path in folder.iterdir()
+        for info in [next(iter(mnist_builder.builder_class().url_infos.values()))]
+    }
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(mnist_builder, "URL", url)
+    monkeypatch.setattr(mnist_builder.builder_class(), "url_infos", known)
+    yield folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_from_local_files_then_says_that_it_is_there(tmp_path, place, capsys):
+    write_idx(tmp_path / "idx")
+    arguments = ["mnist", "--data-dir", str(tmp_path / "chosen"), "--from", str(tmp_path / "idx")]
+    prepare_data.main(arguments)
+    said = capsys.readouterr().out
+    expected = mnist.load(tmp_path / "idx").fingerprint
+    assert f"from {tmp_path / 'idx'}" in said
+    assert "12 + 5 digits" in said and f"fingerprint {expected}" in said
+    assert mnist.load(tmp_path / "chosen").fingerprint == expected
+    assert not place.exists()
+
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "chosen").rglob("*")}
+    prepare_data.main(arguments)
+    assert capsys.readouterr().out.startswith("Already there, nothing done: mnist, 12 + 5 digits")
+    assert written == {p: p.stat().st_mtime_ns for p in (tmp_path / "chosen").rglob("*")}
+
+
+def test_downloads_into_the_place_of_the_environment(publisher, place, capsys):
+    prepare_data.main(["mnist"])
+    assert mnist.load(place).fingerprint == mnist.load(publisher).fingerprint
+    assert str(place / "stn_mnist/1.0.0") in capsys.readouterr().out
+
+
+def test_a_download_with_another_checksum_is_refused(publisher, place):
+    path = publisher / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1] + b"\x09"))
+    with pytest.raises(SystemExit, match="t10k-labels-idx1-ubyte.gz.* wrong checksum") as caught:
+        prepare_data.main(["mnist"])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        mnist.load(place)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_without_a_network_fails_within_seconds(monkeypatch, place, answers):
+    """Nobody listens, or somebody accepts the connection and never answers."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if not answers:
+            listener.close()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(mnist_builder, "URL", f"http://127.0.0.1:{port}/")
+        monkeypatch.setattr(prepare_data, "CONNECT_TIMEOUT", 0.5)
+        start = time.perf_counter()
+        with pytest.raises(
+            SystemExit, match=r"^prepare_data.py mnist: cannot download .*--from DIR"
+        ) as e:
+            prepare_data.main(["mnist"])
+    assert time.perf_counter() - start < 3
+    assert "\n" not in str(e.value)
+    assert not place.exists()
+
+
+def test_from_a_folder_without_the_files(tmp_path):
+    with pytest.raises(SystemExit, match=f"--from {tmp_path} has none of train-images-idx3-ubyte"):
+        prepare_data.main(["mnist", "--from", str(tmp_path)])
+
+
+def test_an_incomplete_place_is_reported_not_prepared_around(tmp_path, place):
+    write_idx(tmp_path / "idx")
+    write_idx(place)
+    (place / NAMES[2]).unlink()
+    with pytest.raises(SystemExit, match=f"lacks {NAMES[2]}"):
+        prepare_data.main(["mnist", "--from", str(tmp_path / "idx")])
+    assert not (place / "stn_mnist").exists()
+
+
+def test_damaged_source_leaves_nothing_prepared(tmp_path, place):
+    write_idx(tmp_path / "idx")
+    (tmp_path / "idx" / NAMES[3]).write_bytes(b"")
+    with pytest.raises(SystemExit, match=NAMES[3]):
+        prepare_data.main(["mnist", "--from", str(tmp_path / "idx")])
+    with pytest.raises(FileNotFoundError):
+        mnist.load(place)
+
+
+def test_help_explains_itself():
+    def help_of(*words):
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+        return subprocess.run(
+            [sys.executable, SCRIPT, *words, "--help"],
+            env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    assert all(name in help_of() for name in (*prepare_data.PREPARE, "--from", "STN_DATA_DIR"))
+    assert "four idx files" in help_of("mnist")
+
+
+def test_unknown_data_set_names_the_known(capsys):
+    with pytest.raises(SystemExit):
+        prepare_data.main(["cifar"])
+    assert "choose from" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def apply_homography(matrix: np.ndarray, points: np.ndarray, smallest: float) ->
 
 
 def thin_plate_spline(controls: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Solve for Bookstein's spline through values [K, 2] at controls [K, 2]; return it at points."""
+    """Return Bookstein's spline through values [K, 2] at controls [K, 2], read at points."""
 
     def u(p: np.ndarray, q: np.ndarray) -> float:
         squared = float(np.sum((p - q) ** 2))

@@ -1,5 +1,7 @@
 """Spatial transforms and differentiable sampling as pure functions: no Flax, no configuration.
 
+Example::
+
     theta = jnp.asarray([[0.7, -0.7, 0.0, 0.7, 0.7, 0.0]])
     grid = geometry.TRANSFORMS["affine"].grid(theta, (28, 28))
     warped = geometry.sample(images, grid)

@@ -87,8 +87,9 @@ def square_to_quad(corners: ArrayLike) -> jnp.ndarray:
         (p01 - p00) * area[..., None] + h[..., None] * p01,
         p00 * area[..., None],
     ]
+    last_row = (g, h, area)
     unit = jnp.stack(
-        [jnp.concatenate([c, w[..., None]], -1) for c, w in zip(columns, (g, h, area), strict=True)],
+        [jnp.concatenate([c, w[..., None]], -1) for c, w in zip(columns, last_row, strict=True)],
         axis=-1,
     )
     half = jnp.array([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], corners.dtype)

@@ -100,7 +100,10 @@ def _one_line_errors(*kinds: type[Exception], code: int) -> Iterator[None]:
         message = str(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             message = f"{message}: free some space, then the same command continues."
-        # ConfigDict wraps its "Did you mean" into the text of a KeyError.
+        # config_flags puts the traceback of a config file into the message; ConfigDict wraps its
+        # "Did you mean" into the text of a KeyError.
+        if "Traceback" in message:
+            message = message.strip().splitlines()[-1].partition(": ")[2]
         message = message.replace("\\n", " ").replace("\\'", "'").strip("'\"")
         print(f"{Path(sys.argv[0]).name}: {message or type(error).__name__}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, RunError) else code)

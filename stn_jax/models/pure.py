@@ -1,5 +1,6 @@
 """Flax NNX models as pure functions over plain dicts, which is all that the rest of the code sees."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,7 +35,9 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
       The `Model`.
     """
     # The structure, without any arrays; computed once, abstractly.
-    graph, _, _ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graph, _, _ = nnx.split(abstract, nnx.Param, ...)
+    uses_rngs = "rngs" in inspect.signature(type(abstract).__call__).parameters
 
     def init(key: jax.Array) -> tuple[Variables, Variables]:
         _, params, state = nnx.split(build(nnx.Rngs(key)), nnx.Param, ...)
@@ -50,7 +53,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         variables = (nnx.restore_int_paths(tree) for tree in (params, state))
         module = nnx.merge(graph, *map(nnx.State, variables), copy=True)
         module.train() if train else module.eval()
-        rngs = {} if key is None else {"rngs": nnx.Rngs(dropout=key)}
+        rngs = {"rngs": nnx.Rngs(dropout=key)} if uses_rngs and key is not None else {}
         outputs = module(*inputs, **rngs)
         _, _, state = nnx.split(module, nnx.Param, ...)
         return outputs, _to_dict(state)

@@ -212,8 +212,14 @@ def test_all_forms_give_the_same_digits(tmp_path, arrays):
     prepare(mnist_builder.builder_class(), tmp_path / "ours", tmp_path / "idx")
     prepare(Mnist, tmp_path / "stock", tmp_path / "idx")
     stock = tmp_path / "stock/mnist/3.0.1"
-    stored = tfds.builder_from_directory(stock).as_data_source("train")
-    assert [int(e["label"]) for e in stored] != arrays[1].tolist()  # shuffled indeed
+
+    def stored_labels(folder):
+        return [
+            int(e["label"]) for e in tfds.builder_from_directory(folder).as_data_source("train")
+        ]
+
+    assert stored_labels(tmp_path / "ours/stn_mnist/1.0.0") == arrays[1].tolist()
+    assert stored_labels(stock) != arrays[1].tolist()
 
     for place, folder in (
         (tmp_path / "ours", tmp_path / "ours/stn_mnist/1.0.0"),
@@ -275,7 +281,18 @@ def test_folders_that_cannot_be_read_are_listed_with_the_reason(tmp_path, info, 
     assert f"{folder}/dataset_info.json ({reason}" in str(caught.value)
 
 
-# --- the place
+# --- the place and the fingerprint
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_fingerprint_sees_each_value_and_the_order(arrays, part):
+    original = fingerprint(*arrays)
+    assert re.fullmatch("[0-9a-f]{16}", original)
+    assert fingerprint(*(a.copy() for a in arrays)) == original
+    for change in (lambda a: a ^ (np.arange(a.size) == 5).reshape(a.shape), lambda a: a[::-1]):
+        changed = list(arrays)
+        changed[part] = change(arrays[part])
+        assert fingerprint(*changed) != original
 
 
 def test_argument_then_variable_then_home(tmp_path, monkeypatch):

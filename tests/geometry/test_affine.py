@@ -19,7 +19,7 @@ def draw(*shape, seed=0):
 
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
-@pytest.mark.parametrize("shape", [(4, 7), (28, 28), (1, 3)])
+@pytest.mark.parametrize("shape", [(4, 7), (28, 28)])
 def test_equals_torch(shape, align_corners):
     torch = oracles.import_torch()
     theta, cotangent = draw(3, 6), draw(3, *shape, 2, seed=1)

@@ -19,7 +19,7 @@ def test_points_are_the_pixel_centres(shape, align_corners):
 
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
-@pytest.mark.parametrize("shape", [(4, 7), (28, 28), (1, 5), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(4, 7), (28, 28), (2, 3, 4)])
 def test_equals_torch(shape, align_corners):
     torch = oracles.import_torch()
     identity = torch.eye(len(shape), len(shape) + 1)[None]

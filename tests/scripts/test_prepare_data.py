@@ -87,7 +87,9 @@ def test_from_local_files_then_says_that_it_is_there(tmp_path, place, capsys):
 
     written = {p: p.stat().st_mtime_ns for p in (tmp_path / "chosen").rglob("*")}
     prepare_data.main(arguments)
-    assert capsys.readouterr().out.startswith("Already there, nothing done: mnist, 12 + 5 digits")
+    said = capsys.readouterr().out
+    assert said.startswith("Already there, nothing done: mnist, 12 + 5 digits")
+    assert "Prepar" not in said
     assert written == {p: p.stat().st_mtime_ns for p in (tmp_path / "chosen").rglob("*")}
 
 

@@ -9,3 +9,10 @@ import jax  # noqa: E402
 
 # Silent rank promotion hides most broadcasting bugs.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    # Compiling takes most of the time: a second run on the same machine takes a third of the first.
+    if cache := getattr(config, "cache", None):  # absent with -p no:cacheprovider
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

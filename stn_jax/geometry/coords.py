@@ -48,9 +48,17 @@ def to_pixels(grid: ArrayLike, shape: Sequence[int], *, align_corners: bool = Tr
       [..., N] pixel coordinates of the same dtype, same axis order.
     """
     grid = jnp.asarray(grid)
-    scale = pixels_per_unit(shape, align_corners=align_corners)
-    centre = (np.array(shape[::-1], np.float64) - 1) / 2
-    return grid * per_axis(scale, grid) + per_axis(centre, grid)
+    axes = range(grid.shape[-1])
+    points = [axis_to_pixels(grid[..., i], shape, i, align_corners=align_corners) for i in axes]
+    return jnp.stack(points, axis=-1)
+
+
+def axis_to_pixels(
+    coordinate: jnp.ndarray, shape: Sequence[int], axis: int, *, align_corners: bool
+) -> jnp.ndarray:
+    """Convert one coordinate to pixel indices: axis 0 is x, 1 is y, 2 is z; see `to_pixels`."""
+    scale = pixels_per_unit(shape, align_corners=align_corners)[axis]
+    return coordinate * float(scale) + (shape[::-1][axis] - 1) / 2
 
 
 def to_normalised(

@@ -215,10 +215,13 @@ def test_any_kernel_can_join_the_table(monkeypatch):
     def gaussian(x, m):
         return np.exp(-((x - m) ** 2))
 
-    def sum_over_all_pixels(padded, pixels):
-        columns, rows = (np.arange(n).reshape(1, 1, 1, -1) - 2.0 for n in padded.shape[2:0:-1])
-        along = [jnp.exp(-((pixels[..., i, None] - m) ** 2)) for i, m in enumerate((columns, rows))]
-        return jnp.einsum("bnmc,bhwm,bhwn->bhwc", padded, *along)
+    def sum_over_all_pixels(padded, points):
+        # The image comes padded by two pixels on every side.
+        axes = [np.arange(-2.0, size - 2).reshape(1, 1, 1, -1) for size in padded.shape[2:0:-1]]
+        x, y = (
+            jnp.exp(-((point[..., None] - m) ** 2)) for point, m in zip(points, axes, strict=True)
+        )
+        return jnp.einsum("bnmc,bhwm,bhwn->bhwc", padded, x, y)
 
     monkeypatch.setitem(sampling.KERNELS, "gaussian", sum_over_all_pixels)
     image, points = draw(2, 4, 5, 3), np.random.default_rng(0).uniform(-1, 5, (2, 3, 6, 2))

@@ -66,10 +66,12 @@ def sample(
     shape = image.shape[1:-1]
     compute_dtype = jnp.promote_types(image.dtype, jnp.float32)
     grid = grid.astype(jnp.promote_types(grid.dtype, jnp.float32))
-    # One array a coordinate: loops over interleaved (x, y) pairs are twice as slow on CPUs.
+    # One array a coordinate: loops over interleaved (x, y) pairs are twice as slow on CPUs. A
+    # split, unlike indexing, has a concatenation as its gradient.
+    coordinates = jax.lax.split(grid, (1,) * len(shape), axis=-1)
     points = tuple(
-        axis_to_pixels(grid[..., axis], shape, axis, align_corners=align_corners)
-        for axis in range(len(shape))
+        axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
+        for axis, coordinate in enumerate(coordinates)
     )
     widths = [(0, 0), *[(_PAD, _PAD)] * len(shape), (0, 0)]
     padded = jnp.pad(image.astype(compute_dtype), widths, mode=PADDINGS[padding])
@@ -114,20 +116,19 @@ def _split(
 ) -> tuple[list[jnp.ndarray], list[jnp.ndarray]]:
     """Return the index left of each point by coordinate, and how far right of it the point lies.
 
-    Coordinates within rounding error of a multiple of 1/2 count as exactly there. Indices lie in
-    the padded image, with room for the right-hand neighbour; fractions in [0, 1).
+    Indices lie in the padded image, with room for the right-hand neighbour; fractions in [0, 1).
+    A point within rounding error of an index counts as exactly there.
     """
     sizes = padded_shape[-2:0:-1]
     base, fraction = [], []
     for point, size in zip(points, sizes, strict=True):
-        half_steps = jnp.round(2 * point) / 2
-        # The derivative of the coordinate stays 1 through the rounding: second derivatives need it.
-        half_steps += point - jax.lax.stop_gradient(point)
-        near = jnp.abs(point - half_steps) <= 4 * jnp.finfo(point.dtype).eps * max(sizes)
-        point = jnp.where(near, half_steps, point)
-        left = jnp.floor(point)
-        fraction.append(jnp.where(jnp.isinf(point), 0, point - left))
-        base.append((jnp.clip(left, -_PAD, size - _PAD - 2) + _PAD).astype(jnp.int32))
+        rounding = float(4 * jnp.finfo(point.dtype).eps * size)
+        inside = jnp.clip(point + _PAD, 0, size - 2)
+        left = jnp.floor(inside + rounding)
+        beyond = inside - left
+        base.append(left.astype(jnp.int32))
+        # Taken away as a constant: the fraction's derivative stays 1, as second derivatives need.
+        fraction.append(beyond - jax.lax.stop_gradient(jnp.where(beyond <= rounding, beyond, 0)))
     return base, fraction
 
 

@@ -26,9 +26,7 @@ class Conv(nnx.Module):
       pad: zero pixels added on every side.
     """
 
-    def __init__(
-        self, in_features: int, filters: int, size: int, *, pad: int = 0, rngs: nnx.Rngs
-    ):
+    def __init__(self, in_features: int, filters: int, size: int, *, pad: int = 0, rngs: nnx.Rngs):
         shape = (size, size, in_features, filters)
         self.kernel = nnx.Param(he_normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(filters))

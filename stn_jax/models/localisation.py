@@ -52,11 +52,13 @@ class ConvLocalisation(nnx.Module):
         units: int = 20,
         rngs: nnx.Rngs,
     ):
-        """Build the layers for inputs [H, W, C]; H and W of at least 24."""
+        """Build the layers for inputs [H, W, C]; H and W of at least 26."""
         height, width, channels = input_shape
         rows, cols = (-(-(size // 2 - 4) // 2) - 4 for size in (height, width))
         if min(rows, cols) < 1:
-            raise ValueError(f"ConvLocalisation needs inputs of 24x24 at least, got {input_shape}.")
+            raise ValueError(
+                f"ConvLocalisation needs inputs of 26x26 at least, got {tuple(input_shape)}."
+            )
         self.conv1 = Conv(channels, filters, 5, rngs=rngs)
         self.conv2 = Conv(filters, filters, 5, rngs=rngs)
         self.hidden = Dense(rows * cols * filters, units, rngs=rngs)

@@ -1,7 +1,6 @@
 """The networks of the distorted MNIST experiments: FCN, CNN, ST-FCN and ST-CNN (A.4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -63,7 +62,7 @@ class CNN(nnx.Module):
 
 
 class TransformedClassifier(nnx.Module):
-    """A spatial transformer on the input, optional average pooling by 2, then a classifier (A.4)."""
+    """A spatial transformer on the input, average pooling by 2 if wanted, a classifier (A.4)."""
 
     def __init__(
         self, transformer: SpatialTransformer, classifier: nnx.Module, *, downsample: bool
@@ -112,14 +111,16 @@ def mnist_model(
       name: "fcn", "cnn", "st_fcn" or "st_cnn".
       input_shape: (H, W, C) of the images.
       transform: the transformer's family, for the st_ networks only.
-      downsample: whether the transformer's output is average-pooled by 2 (RTS and TC).
+      downsample: whether the transformer's output is average-pooled by 2 (RTS and TC), for the
+        st_ networks only.
       num_classes: the classifier's outputs.
       num_params: the classifier's width is chosen such that the whole network comes as near to
         this count as it can. It outranks the paper's ranges of 128 to 256 units and 32 to 64
         filters, which miss 400k at most image sizes.
 
     Raises:
-      ValueError: if the name is unknown, or a transform is missing or given without need.
+      ValueError: if the name is unknown, if a transform is missing, or if a transform or
+        `downsample` is given to a network without a transformer.
     """
     kind = name.removeprefix("st_")
     if kind not in CLASSIFIERS:
@@ -130,10 +131,13 @@ def mnist_model(
             f"model {name!r} {'needs a' if name != kind else 'takes no'} transform, "
             f"got transform={transform!r}."
         )
+    if downsample and transform is None:
+        raise ValueError(f"downsample pools a transformer's output; model {name!r} has none.")
 
     def build(rngs: nnx.Rngs, width: int) -> nnx.Module:
         if transform is None:
-            return Plain(CLASSIFIERS[kind](input_shape, width=width, num_classes=num_classes, rngs=rngs))
+            classifier = CLASSIFIERS[kind]
+            return Plain(classifier(input_shape, width=width, num_classes=num_classes, rngs=rngs))
         height, cols, channels = input_shape
         inner_shape = (height // 2, cols // 2, channels) if downsample else input_shape
         localisation = LOCALISATIONS[kind](input_shape, rngs=rngs)

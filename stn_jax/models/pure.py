@@ -1,4 +1,4 @@
-"""Flax NNX models as pure functions over plain dicts, which is all that the rest of the code sees."""
+"""Flax NNX models as pure functions over plain dicts: all that the rest of the code sees."""
 
 import inspect
 from collections.abc import Callable

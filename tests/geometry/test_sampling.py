@@ -74,7 +74,6 @@ def test_equals_torch(image_shape, grid_shape, kernel, padding, align_corners):
     [
         ((1, 4, 5, 1), (1, 9, 11, 2)),  # oversampled
         ((1, 9, 6, 2), (1, 3, 2, 2)),  # downsampled
-        ((3, 1, 5, 1), (3, 4, 4, 2)),  # one row
         ((1, 1, 1, 3), (1, 2, 3, 2)),  # one pixel
         ((1, 3, 1, 4, 2), (1, 2, 2, 5, 3)),
     ],
@@ -155,15 +154,16 @@ def test_nearest_rounds_halves_up():
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("shape", [(5, 13), (28, 97), (224, 128)])
+@pytest.mark.parametrize("shape", [(5, 28), (224, 97)])
 def test_regular_grid_gives_the_image_and_differences_to_the_right(shape, padding, align_corners):
-    image, ones = draw(1, *shape, 1), np.ones((1, *shape, 1), np.float32)
+    image = draw(1, *shape, 1)
     grid = geometry.regular_grid(shape, align_corners=align_corners)[None]
     options = {"padding": padding, "align_corners": align_corners}
     np.testing.assert_array_equal(sample(image, grid, kernel="nearest", **options), image)
-    out, _, gradient = sample_and_gradients(image, grid, ones, kernel="bilinear", **options)
+    out, pull = jax.vjp(lambda g: sample(image, g, **options), grid)
     np.testing.assert_array_equal(out, image)
 
+    (gradient,) = pull(np.ones_like(image))
     beyond = {"zeros": "constant", "border": "edge"}[padding]
     u = np.pad(image[0, ..., 0], (0, 1), beyond)
     differences = [u[:-1, 1:] - u[:-1, :-1], u[1:, :-1] - u[:-1, :-1]]

@@ -46,7 +46,7 @@ def draw(*shape, seed=0):
 
 @every_transform
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
-@pytest.mark.parametrize("shape", [(5, 7), (1, 28), (224, 131)])
+@pytest.mark.parametrize("shape", [(5, 28), (224, 131)])
 def test_identity_is_exact(transform, shape, align_corners):
     @jax.jit
     def warp(theta, image):
@@ -77,9 +77,8 @@ def test_table_rows_are_consistent(transform):
 
 
 @every_transform
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_is_raised_to_float32(transform, dtype):
-    theta = near_identity(transform).astype(dtype)
+def test_half_precision_is_raised_to_float32(transform):
+    theta = near_identity(transform).astype(jnp.bfloat16)
     grid = transform.grid(theta, (5, 6))
     assert grid.dtype == jnp.float32
     np.testing.assert_array_equal(grid, transform.grid(theta.astype(jnp.float32), (5, 6)))
@@ -110,21 +109,13 @@ def test_every_parameter_learns_from_the_identity(transform):
 
 
 @every_transform
-def test_jit_eager_and_vmap_agree(transform):
-    thetas = jnp.stack([near_identity(transform, seed=seed) for seed in range(3)])
-    generate = functools.partial(transform.grid, shape=(4, 5))
-    expected = np.stack([generate(theta) for theta in thetas])
-    np.testing.assert_allclose(jax.jit(generate)(thetas[0]), expected[0], atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(generate)(thetas), expected, atol=1e-6)
-
-
-@every_transform
-def test_samples_do_not_mix(transform):
+def test_jit_eager_vmap_and_one_by_one_agree(transform):
     theta = near_identity(transform, 3)
-    joint = transform.grid(theta, (4, 5))
-    for i in range(3):
-        alone = transform.grid(theta[i : i + 1], (4, 5))[0]
-        np.testing.assert_allclose(joint[i], alone, atol=1e-6)
+    generate = functools.partial(transform.grid, shape=(5, 6))
+    eager = generate(theta)
+    np.testing.assert_allclose(jax.jit(generate)(theta), eager, atol=1e-6)
+    one_by_one = jax.jit(jax.vmap(generate))(theta[:, None])
+    np.testing.assert_allclose(one_by_one[:, 0], eager, atol=1e-6)
 
 
 def test_a_transform_of_the_users_own_warps_images():

@@ -49,7 +49,9 @@ def get_config(selection: str = "") -> ConfigDict:
     for kind, names in chosen.items():
         if len(names) > 1:
             raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
-    names = {kind: named[0] if named else next(iter(CHOICES[kind])) for kind, named in chosen.items()}
+    names = {
+        kind: named[0] if named else next(iter(CHOICES[kind])) for kind, named in chosen.items()
+    }
     has_transformer = names["model"].startswith("ST-")
     if chosen["transform"] and not has_transformer:
         raise ValueError(f"{names['model']} has no transformer: leave {names['transform']} out.")

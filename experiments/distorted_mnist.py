@@ -42,9 +42,7 @@ def make_problem(config: ConfigDict) -> Problem:
         draw=partial(training_batch, distortion=distortion, batch_size=config.training.batch_size),
         data=train,
         measure=classification_measure(model.apply),
-        evaluations={
-            config.data.evaluate_on: fixed_set(test, train.image, distortion=distortion)
-        },
+        evaluations={config.data.evaluate_on: fixed_set(test, train.image, distortion=distortion)},
         description={
             "name": loaded.name,
             "fingerprint": loaded.fingerprint,
@@ -52,6 +50,7 @@ def make_problem(config: ConfigDict) -> Problem:
             "test": test.label.shape[0],
         },
     )
+
 
 if __name__ == "__main__":
     cli.run(make_problem, description=__doc__, config="configs/distorted_mnist.py")

@@ -24,6 +24,9 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Returns:
       [B, H - kh + 1, W - kw + 1, F].
+
+    Gradient:
+      Reverse mode, to any order; forward mode is not defined.
     """
     return _xla_conv2d(x, kernel)
 

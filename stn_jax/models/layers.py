@@ -33,9 +33,15 @@ class Conv(nnx.Module):
         self.pad = pad
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve x [B, H, W, in_features]; the result is [B, H', W', filters]."""
+        """Convolve x [B, H, W, in_features]; the result is [B, H', W', filters].
+
+        As in Flax's layers, the wider dtype of x and the weights is the result's.
+        """
+        kernel = self.kernel[...]
+        dtype = jnp.promote_types(x.dtype, kernel.dtype)
         margin = (self.pad, self.pad)
-        return conv2d(jnp.pad(x, ((0, 0), margin, margin, (0, 0))), self.kernel[...]) + self.bias
+        x = jnp.pad(x.astype(dtype), ((0, 0), margin, margin, (0, 0)))
+        return conv2d(x, kernel.astype(dtype)) + self.bias[None, None, None]
 
 
 def max_pool(x: jax.Array) -> jax.Array:

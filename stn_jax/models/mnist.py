@@ -155,8 +155,8 @@ def fit_width(build: Callable[[nnx.Rngs, int], nnx.Module], num_params: int) -> 
     """Return the width that brings a network's parameter count nearest to `num_params`.
 
     Args:
-      build: function of the random streams and the width; the count is a quadratic polynomial in
-        the width.
+      build: function of the random streams and the width; the count must be a polynomial in the
+        width, linear or quadratic.
       num_params: the count that is aimed at.
     """
 
@@ -165,9 +165,10 @@ def fit_width(build: Callable[[nnx.Rngs, int], nnx.Module], num_params: int) -> 
         return count_params(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
 
     # Layers between hidden layers grow with the width's square, all others at most linearly: three
-    # counts determine the polynomial.
-    samples = (1, 2, 3)
-    polynomial = np.polynomial.Polynomial.fit(samples, [count(w) for w in samples], 2)
-    exact = max((polynomial - num_params).roots().real)
+    # counts determine the polynomial, and integer differences know exactly whether it is linear.
+    one, two, three = (count(width) for width in (1, 2, 3))
+    square = (three - 2 * two + one) / 2
+    linear = two - one - 3 * square
+    exact = max(np.roots([square, linear, one - square - linear - num_params]).real)
     candidates = {max(1, int(np.floor(exact))), max(1, int(np.ceil(exact)))}
     return min(candidates, key=lambda width: abs(count(width) - num_params))

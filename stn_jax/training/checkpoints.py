@@ -11,7 +11,7 @@ from stn_jax.training.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of one run: saved in the background, complete or absent, the last few kept."""
+    """The checkpoints of one run: saved in the background, complete or absent, a few kept."""
 
     def __init__(self, directory: Path, *, keep: int = 2):
         """Open (or create) the directory that holds the checkpoints."""
@@ -32,8 +32,10 @@ class Checkpoints:
           state: the training state.
           progress: what else the loop continues with, as JSON values.
         """
+        tree = state._asdict()
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress)
+            state=ocp.args.StandardSave(tree),
+            progress=ocp.args.JsonSave({"loop": progress, "shapes": _shapes(tree)}),
         )
         self._manager.save(step, args=items)
 
@@ -47,21 +49,44 @@ class Checkpoints:
           RunError: if the checkpoint does not hold such a state.
         """
         step = self.latest_step
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
-        )
+        place = f"checkpoint {step} in {self._manager.directory}"
+        tree = like._asdict()
         try:
-            restored = self._manager.restore(step, args=items)
+            progress = self._manager.restore(
+                step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
+            ).progress
+            if differences := _differences(progress["shapes"], _shapes(tree)):
+                raise RunError(f"{place} is of another model: {differences}.")
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            )
         except (ValueError, KeyError, TypeError, OSError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise RunError(
-                f"checkpoint {step} in {self._manager.directory} does not fit this model, or is "
-                f"damaged: {first_line}"
-            ) from error
-        return TrainState(**restored.state), restored.progress
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(f"{place} is damaged: {reason}") from error
+        return TrainState(**restored.state), progress["loop"]
 
     def close(self) -> None:
         """Wait until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, list[int]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): list(leaf.shape)
+        for path, leaf in leaves
+    }
+
+
+def _differences(saved: dict[str, list[int]], wanted: dict[str, list[int]]) -> str:
+    """Name the first few arrays that differ."""
+    names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
+    names.sort(key=lambda name: not name.startswith("params"))
+    texts = [
+        f"{name} {saved.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+        for name in names[:3]
+    ]
+    more = len(names) - len(texts)
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")

@@ -246,9 +246,7 @@ def _progress_bar(name: str, step: int, num_steps: int, examples_per_step: int) 
     )
 
 
-def _check_finite(
-    metrics: dict[str, np.ndarray], end: int, name: str, saved: int | None
-) -> None:
+def _check_finite(metrics: dict[str, np.ndarray], end: int, name: str, saved: int | None) -> None:
     finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
     if finite.all():
         return

@@ -23,7 +23,6 @@ from typing import Any
 
 import jax
 
-import stn_jax
 from stn_jax.training.errors import ConfigError
 
 FILE_NAME = "record.jsonl"
@@ -126,8 +125,8 @@ def environment() -> dict[str, Any]:
 
 
 def _code_version() -> str:
-    """Return the commit this package stands at, marked if files differ from it; else its version."""
-    folder = Path(stn_jax.__file__).parent
+    """Return the commit of this package, marked if files differ from it; else its version."""
+    folder = Path(__file__).parents[1]
     git = ["git", "-C", str(folder)]
     try:
         commit = subprocess.run(

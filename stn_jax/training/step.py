@@ -45,7 +45,7 @@ def make_train_call(
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": value, "gradient_norm": optax.global_norm(grads), **metrics}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(grads), **metrics}
         return TrainState(state.step + 1, state.seed, params, model_state, opt_state), metrics
 
     def train_steps(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:

@@ -16,6 +16,10 @@ CONVENTIONS = (True, False)
 SQUARE = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
 
 
+square_to_quad = jax.jit(geometry.square_to_quad)
+invert_homography = jax.jit(geometry.invert_homography)
+
+
 def draw_theta(batch, scale=0.2, seed=0):
     noise = np.random.default_rng(seed).normal(size=(batch, 8))
     return (projective.IDENTITY + scale * noise).astype(np.float32)
@@ -86,10 +90,11 @@ def test_points_on_or_behind_the_horizon_lie_outside(theta, align_corners):
     if align_corners:
         assert 0 < behind.sum() < behind.size
 
-    (grid, out), pull = jax.vjp(functools.partial(warp_ones, align_corners=align_corners), theta)
-    np.testing.assert_array_equal(grid[0][behind], projective.OUTSIDE)
-    np.testing.assert_array_equal(out[0][behind], 0)
-    np.testing.assert_allclose(grid[0][~behind], expected[~behind], rtol=1e-5)
+    warped, pull = jax.vjp(functools.partial(warp_ones, align_corners=align_corners), theta)
+    grid, out = (np.asarray(array)[0] for array in warped)
+    np.testing.assert_array_equal(grid[behind], projective.OUTSIDE)
+    np.testing.assert_array_equal(out[behind], 0)
+    np.testing.assert_allclose(grid[~behind], expected[~behind], rtol=1e-5)
 
     from_behind = behind[None, ..., None].astype(np.float32)
     from_front = 1 - from_behind
@@ -120,7 +125,7 @@ def test_any_theta_gives_finite_values_and_gradients(align_corners):
 def test_square_to_quad_equals_scikit_image():
     quads = draw_quads(20)
     points = np.random.default_rng(1).uniform(-1, 1, (10, 2))
-    for quad, matrix in zip(quads, geometry.square_to_quad(quads), strict=True):
+    for quad, matrix in zip(quads, np.asarray(square_to_quad(quads)), strict=True):
         ours = oracles.apply_homography(matrix, points, 0)
         theirs = ProjectiveTransform.from_estimate(SQUARE, quad)(points)
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -129,7 +134,7 @@ def test_square_to_quad_equals_scikit_image():
 @pytest.mark.parametrize("flip", [1, -1])
 def test_square_to_quad_sends_corners_to_corners(flip):
     quads = draw_quads(20) * np.array([flip, 1], np.float32)  # A mirrored square is fine too.
-    for quad, matrix in zip(quads, geometry.square_to_quad(quads), strict=True):
+    for quad, matrix in zip(quads, np.asarray(square_to_quad(quads)), strict=True):
         np.testing.assert_allclose(oracles.apply_homography(matrix, SQUARE, 0), quad, atol=1e-5)
 
 
@@ -138,14 +143,14 @@ def test_square_to_quad_takes_whole_numbers_and_any_leading_axes():
     matrix = geometry.square_to_quad(corners)
     assert matrix.dtype == np.float32
     np.testing.assert_allclose(oracles.apply_homography(matrix, SQUARE, 0), corners, atol=1e-6)
-    batches = geometry.square_to_quad(np.array([[corners] * 3] * 2, np.float32))
+    batches = square_to_quad(np.array([[corners] * 3] * 2, np.float32))
     np.testing.assert_array_equal(batches, np.broadcast_to(matrix, (2, 3, 3, 3)))
 
 
 @pytest.mark.parametrize("quad", [[[0, 0]] * 4, [[0, 0], [1, 1], [2, 2], [0, 1]]])
 def test_collapsed_quads_stay_finite(quad):
-    matrix, pull = jax.vjp(geometry.square_to_quad, jnp.array(quad, jnp.float32))
-    inverse = geometry.invert_homography(matrix)
+    matrix, pull = jax.vjp(square_to_quad, jnp.array(quad, jnp.float32))
+    inverse = invert_homography(matrix)
     for array in (matrix, inverse, pull(matrix)[0]):
         assert np.all(np.isfinite(array))
     np.testing.assert_allclose(np.linalg.det(matrix), 0, atol=1e-6)
@@ -154,8 +159,8 @@ def test_collapsed_quads_stay_finite(quad):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_invert_homography_undoes_it(sign):
     quads = np.concatenate([draw_quads(10), draw_quads(10)[:, [1, 0, 3, 2]]])  # half are mirrored
-    for matrix in sign * np.asarray(geometry.square_to_quad(quads)):
-        inverse = np.asarray(geometry.invert_homography(matrix))
+    for matrix in sign * np.asarray(square_to_quad(quads)):
+        inverse = np.asarray(invert_homography(matrix))
         product = inverse @ matrix
         np.testing.assert_allclose(product / product[2, 2], np.eye(3), atol=1e-4)
         u, v, w = matrix[:, 2]
@@ -163,9 +168,9 @@ def test_invert_homography_undoes_it(sign):
 
 
 def test_homography_grid_of_the_inverse_leads_back():
-    matrix = geometry.square_to_quad(draw_quads(3))
-    grid = geometry.homography_grid(geometry.invert_homography(matrix), (4, 4))
+    matrix = square_to_quad(draw_quads(3))
+    grid = geometry.homography_grid(invert_homography(matrix), (4, 4))
     points = geometry.regular_grid((4, 4)).reshape(-1, 2)
-    for back, there in zip(grid, matrix, strict=True):
+    for back, there in zip(np.asarray(grid), np.asarray(matrix), strict=True):
         mapped = oracles.apply_homography(there, back.reshape(-1, 2), 0)
         np.testing.assert_allclose(mapped, points, atol=1e-5)

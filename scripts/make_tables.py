@@ -1,0 +1,60 @@
+"""Render Table 1 (distorted MNIST) from run records, the published numbers beside ours.
+
+  python scripts/make_tables.py runs/table1                     # in the terminal
+  python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv
+  python scripts/make_tables.py runs/table1 --out results       # files too: table1_fast.md, ...
+
+Every record.jsonl below the given folders is read, and each recipe gets its own table. A number is
+the test error of a finished run's last step; runs of the same settings with other seeds are
+pooled. What is missing, unfinished, diverged, or not trained as the recipe says is marked, and
+the marks are explained under the table.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stn_jax.launch.cli import load_config_module
+from stn_jax.reporting.formats import FORMATS
+from stn_jax.reporting.runs import RecordError, find_runs
+from stn_jax.reporting.tables import Place, table_1
+
+CONFIG = Path(__file__).parents[1] / "configs" / "distorted_mnist.py"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", metavar="RUNS", nargs="+", help="folders with runs in them")
+    parser.add_argument("--format", choices=FORMATS, default="terminal", help="of what is printed")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to write Markdown, LaTeX and CSV files"
+    )
+    args = parser.parse_args(argv)
+    try:
+        tables = table_1(find_runs(args.runs), recipe_config)
+    except RecordError as error:
+        sys.exit(f"make_tables.py: {error}")
+    render, _ = FORMATS[args.format]
+    print(render(tables), end="")
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for table in tables:
+            for name in ("markdown", "latex", "csv"):
+                render, ending = FORMATS[name]
+                (args.out / (table.stem + ending)).write_text(render([table]), encoding="utf-8")
+
+
+def recipe_config(place: Place, recipe: str) -> dict[str, Any]:
+    """Return the config of a cell as its recipe has it, in the form that records have."""
+    selection = ",".join(filter(None, (*place, recipe)))
+    config = load_config_module(CONFIG).get_config(selection)
+    return json.loads(json.dumps(config.to_dict()))
+
+
+if __name__ == "__main__":
+    main()

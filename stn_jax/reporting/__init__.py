@@ -1,0 +1,1 @@
+"""Tables and figures from run records; reads files only, and needs neither JAX nor the models."""

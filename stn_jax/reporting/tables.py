@@ -1,0 +1,327 @@
+"""Table 1 (distorted MNIST) from run records, the published numbers beside ours."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from stn_jax.reporting.published import MNIST_FINGERPRINT, TABLE_1, TABLE_1_NOTES
+from stn_jax.reporting.runs import RecordError, Run
+
+# As configs call them -> as the paper does.
+MODELS = {"fcn": "FCN", "cnn": "CNN", "st_fcn": "ST-FCN", "st_cnn": "ST-CNN"}
+TRANSFORMS = {
+    "": "",
+    "affine": "Aff",
+    "projective": "Proj",
+    "tps": "TPS",
+    "attention": "Attention",
+}
+DISTORTIONS = tuple(TABLE_1["FCN", ""])
+
+# Fields of the config that say which seeds and how to run and watch, not what is computed.
+INCIDENTAL = (
+    "name",
+    "seeds",
+    "runtime",
+    "training.log_every",
+    "training.eval_every",
+    "training.eval_batch_size",
+)
+
+# Marks of cells -> how the notes on them begin.
+SETTINGS, UNFINISHED, DIVERGED, SEEDS, LEFT_OUT = "s", "u", "d", "n", ""
+MARKS = {
+    SETTINGS: "settings not the recipe's: ",
+    UNFINISHED: "not finished, ",
+    DIVERGED: "diverged, ",
+    SEEDS: "fewer seeds than others, ",
+    LEFT_OUT: "Left out, ",
+}
+
+
+class Place(NamedTuple):
+    """A cell of the table, in the paper's words."""
+
+    distortion: str
+    model: str
+    transform: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
+class Remark(NamedTuple):
+    """Something to know about a cell: its mark (or ""), the particulars, the run they are of."""
+
+    mark: str
+    text: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What there is for one cell.
+
+    Attributes:
+      place: which cell.
+      published: error in percent, or None.
+      runs: those that count.
+      remarks: also on runs that do not count.
+    """
+
+    place: Place
+    published: float | None = None
+    runs: tuple[Run, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def errors(self) -> dict[int, float]:
+        """The test error in percent at the last step, by seed."""
+        return {
+            seed: error for run in self.runs for seed, error in run.final_errors("test").items()
+        }
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over seeds, None without any."""
+        return statistics.fmean(self.errors.values()) if self.errors else None
+
+    @property
+    def marks(self) -> str:
+        """The letters of the remarks, each once."""
+        return "".join(dict.fromkeys(remark.mark for remark in self.remarks))
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation (n - 1) over seeds, None with less than two."""
+        return statistics.stdev(self.errors.values()) if len(self.errors) > 1 else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: one recipe on one set of digits.
+
+    Attributes:
+      recipe: the config's recipe.
+      stem: the table's file name without its ending.
+      compared: whether published numbers stand beside ours.
+      title: what it shows, with the settings that hold for all of it.
+      columns: the distortions.
+      rows: (model, transform).
+      cells: by place.
+      notes: (mark or "", text) under the table.
+      runs: all runs of the table, those that do not count too.
+    """
+
+    recipe: str
+    stem: str
+    compared: bool
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+    cells: dict[Place, Cell]
+    notes: list[tuple[str, str]]
+    runs: list[Run]
+
+
+def table_1(runs: Iterable[Run], reference: Callable[[Place, str], dict[str, Any]]) -> list[Table]:
+    """Build one table a recipe; digits other than MNIST's never share a table with MNIST's.
+
+    Only the test error of the last step of a finished run counts. Runs of one cell with the same
+    settings and different seeds are pooled. Runs that depart from their recipe are shown only
+    where there is none that does not, and marked.
+
+    Args:
+      runs: runs of the distorted MNIST experiment.
+      reference: function of (place, recipe), giving the config, as nested dicts of JSON values,
+        that the recipe stands for.
+
+    Raises:
+      RecordError: on a run of another experiment, or on a seed that was run twice.
+    """
+    groups: dict[tuple[str, str], dict[Place, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        place = _place(run)
+        groups[run.config["recipe"], run.config["data"]["digits"]][place].append(run)
+    return [
+        _table(recipe, digits, groups[recipe, digits], reference)
+        for recipe, digits in sorted(groups)
+    ]
+
+
+def _place(run: Run) -> Place:
+    try:
+        data, model = run.config["data"], run.config["model"]
+        place = Place(data["distortion"], MODELS[model["name"]], TRANSFORMS[model["transform"]])
+        known = place.distortion in DISTORTIONS and "digits" in data
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise RecordError(f"{run.path}: run {run.name} is not one of Table 1.")
+    return place
+
+
+def _table(
+    recipe: str,
+    digits: str,
+    runs: dict[Place, list[Run]],
+    reference: Callable[[Place, str], dict[str, Any]],
+) -> Table:
+    of_paper = digits == "mnist" and recipe != "quickstart"
+    references = {}
+    for place, (run, *_) in runs.items():
+        try:
+            references[place] = reference(place, recipe)
+        except ValueError as error:
+            raise RecordError(f"{run.path}: {error}") from error
+    rows, columns = _rows_and_columns(runs, whole=of_paper)
+    published = TABLE_1 if of_paper else {}
+    cells = {}
+    for distortion in columns:
+        for row in rows:
+            place = Place(distortion, *row)
+            value = published.get(row, {}).get(distortion)
+            cells[place] = (
+                _cell(place, value, runs[place], references[place])
+                if place in runs
+                else Cell(place, value)
+            )
+    seeds = sorted({seed for cell in cells.values() for seed in cell.errors})
+    cells = {place: _with_seed_remark(cell, seeds) for place, cell in cells.items()}
+
+    what = (
+        "Table 1, distorted MNIST: test error in %, published / ours"
+        if of_paper
+        else f"Toy on {digits} digits, not an experiment of the paper: test error in %"
+    )
+    spread = " ± standard deviation (n - 1) over seeds" if len(seeds) > 1 else ""
+    return Table(
+        recipe=recipe,
+        stem=f"table1_{recipe}" if of_paper else f"toy_{recipe}_{digits}",
+        compared=of_paper,
+        title=f"{what}{spread}. {_settings(recipe, list(references.values()), seeds)}",
+        columns=columns,
+        rows=rows,
+        cells=cells,
+        notes=_notes(cells.values(), of_paper),
+        runs=[run for place in cells for run in runs.get(place, [])],
+    )
+
+
+def _rows_and_columns(
+    places: Iterable[Place], *, whole: bool
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return the paper's rows and columns, or those in use; what the paper lacks goes last."""
+    found = {(place.model, place.transform) for place in places}
+    order = [(m, t) for m in MODELS.values() for t in TRANSFORMS.values()]
+    extra = sorted(found - set(TABLE_1), key=order.index)
+    rows = tuple(row for row in TABLE_1 if whole or row in found) + tuple(extra)
+    used = {place.distortion for place in places}
+    return rows, tuple(name for name in DISTORTIONS if whole or name in used)
+
+
+def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) -> Cell:
+    # Settings, as departures from the recipe's -> runs.
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[_departure(run, wanted)].append(run)
+    for group in groups.values():
+        _check_seeds(place, group)
+    # The recipe's own settings are shown, else the only others that have a result; no mixtures.
+    with_result = [d for d, group in groups.items() if any(r.final_errors("test") for r in group)]
+    candidates = [""] if "" in groups else with_result or list(groups)
+    shown = candidates[0] if len(candidates) == 1 else None
+    eligible = groups.pop(shown, [])
+    counted = tuple(run for run in eligible if run.final_errors("test"))
+
+    remarks = [Remark(SETTINGS, shown)] if shown else []
+    # A number that stands on other runs is none the worse for those left out.
+    mark = LEFT_OUT if counted else SETTINGS
+    remarks += [Remark(mark, d, run.label) for d, group in groups.items() for run in group]
+    for run in eligible:
+        if run.status != "finished":
+            mark = {"diverged": DIVERGED, "unfinished": UNFINISHED}[run.status]
+            remarks.append(Remark(mark, f"at step {run.step:,} of {run.num_steps:,}", run.label))
+    return Cell(place, published, counted, tuple(remarks))
+
+
+def _departure(run: Run, wanted: dict[str, Any]) -> str:
+    """Say what a run computes differently from its recipe; "" if nothing."""
+    found, wanted = (dict(_flat(config)) for config in (run.config, wanted))
+    texts = [
+        f"{name} {found.get(name, 'absent')} instead of {wanted.get(name, 'absent')}"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:
+        texts.append(f"data {run.fingerprint}, not the published MNIST")
+    return ", ".join(texts)
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        name = prefix + key
+        if name in INCIDENTAL:
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, name + ".")
+        else:
+            yield name, value
+
+
+def _check_seeds(place: Place, runs: list[Run]) -> None:
+    first: dict[int, Run] = {}
+    for run in runs:
+        for seed in run.seeds:
+            if seed in first:
+                raise RecordError(
+                    f"{place}: seed {seed} is in both {first[seed].path} and {run.path}; "
+                    "leave one of them out."
+                )
+            first[seed] = run
+
+
+def _with_seed_remark(cell: Cell, seeds: list[int]) -> Cell:
+    if not cell.errors or sorted(cell.errors) == seeds:
+        return cell
+    return replace(cell, remarks=(*cell.remarks, Remark(SEEDS, f"only {_seeds(cell.errors)}")))
+
+
+def _settings(recipe: str, references: list[dict[str, Any]], seeds: list[int]) -> str:
+    def values(section: str, name: str) -> str:
+        found = dict.fromkeys(reference[section][name] for reference in references)
+        return " or ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in found)
+
+    names = {"sgd": "SGD", "adam": "Adam"}
+    optimizer = values("optimizer", "name")
+    parts = [
+        f"Recipe '{recipe}': {names.get(optimizer, optimizer)}",
+        f"{values('training', 'num_steps')} iterations",
+        f"momentum {values('optimizer', 'momentum')}",
+        _seeds(seeds) if seeds else "no finished run",
+    ]
+    return ", ".join(parts) + "."
+
+
+def _notes(cells: Iterable[Cell], of_paper: bool) -> list[tuple[str, str]]:
+    cells = list(cells)
+    notes = [("", text) for text in TABLE_1_NOTES] if of_paper else []
+    if any(cell.mean is None or of_paper and cell.published is None for cell in cells):
+        notes.append(("", f"–: {'not published, or ' * of_paper}no finished run."))
+    # Cells that share a remark share its note.
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in cells:
+        for mark, text, label in cell.remarks:
+            places[mark, text].append(f"{cell.place} ({label})" if label else str(cell.place))
+    for mark, meaning in MARKS.items():
+        for (other, text), where in places.items():
+            if other == mark:
+                notes.append((mark, f"{meaning}{text}: {'; '.join(where)}."))
+    return notes
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    seeds = sorted(seeds)
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"

@@ -1,0 +1,152 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from stn_jax.models.conv import conv2d
+from tests.oracles import import_torch
+
+# Image, kernel, input channels, filters: both ways of taking the kernel's gradient on CPUs.
+CASES = {
+    "kernel as large as the image": ((9, 5), (9, 5), 1, 2),
+    "1x1 kernel": ((7, 5), (1, 1), 3, 4),
+    "wide image, tall kernel": ((6, 11), (5, 2), 2, 3),
+    "tall image, wide kernel": ((12, 8), (2, 7), 4, 5),
+    "square": ((10, 10), (4, 4), 5, 3),
+    "one filter": ((8, 9), (3, 2), 5, 1),
+}
+every_case = pytest.mark.parametrize(
+    ("shape", "size", "channels", "filters"), CASES.values(), ids=CASES
+)
+
+
+def arrays(shape, size, channels, filters, batch=2, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(batch, *shape, channels))
+    kernel = rng.normal(size=(*size, channels, filters))
+    dy = rng.normal(size=(batch, shape[0] - size[0] + 1, shape[1] - size[1] + 1, filters))
+    return [a.astype(np.float32) for a in (x, kernel, dy)]
+
+
+def xla_conv(x, kernel):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
+
+
+def value_and_gradients(conv):
+    def compute(x, kernel, dy):
+        y, pullback = jax.vjp(conv, x, kernel)
+        return y, *pullback(dy)
+
+    return compute
+
+
+@functools.cache
+def ours(*case):
+    return jax.jit(value_and_gradients(conv2d))(*arrays(*case))
+
+
+def assert_all_close(actual, expected):
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape and a.dtype == e.dtype
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
+
+
+@every_case
+def test_equals_the_literal_sum(shape, size, channels, filters):
+    x, kernel, dy = arrays(shape, size, channels, filters)
+    actual, *_ = ours(shape, size, channels, filters)
+    expected = np.zeros(dy.shape)
+    for i, j in np.ndindex(dy.shape[1:3]):
+        window = x[:, i : i + size[0], j : j + size[1]].astype(np.float64)
+        expected[:, i, j] = np.einsum("bijc,ijcf->bf", window, kernel)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@every_case
+def test_value_and_both_gradients_equal_xla(shape, size, channels, filters):
+    expected = jax.jit(value_and_gradients(xla_conv))(*arrays(shape, size, channels, filters))
+    assert_all_close(ours(shape, size, channels, filters), expected)
+
+
+@every_case
+def test_value_and_both_gradients_equal_torch(shape, size, channels, filters):
+    torch = import_torch()
+    data = arrays(shape, size, channels, filters)
+    to_torch = [(0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)]
+    x, kernel, dy = (torch.tensor(a.transpose(t)) for a, t in zip(data, to_torch, strict=True))
+    x.requires_grad_()
+    kernel.requires_grad_()
+    y = torch.nn.functional.conv2d(x, kernel)
+    y.backward(dy)
+    y = y.detach().numpy().transpose(0, 2, 3, 1)
+    expected = y, x.grad.numpy().transpose(0, 2, 3, 1), kernel.grad.numpy().transpose(2, 3, 1, 0)
+    assert_all_close(ours(shape, size, channels, filters), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_eager_equals_xla(channels):
+    data = arrays((4, 3), (2, 1), channels, 2)
+    assert_all_close(value_and_gradients(conv2d)(*data), value_and_gradients(xla_conv)(*data))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("shared_batch", [True, False])
+def test_vmapped_over_the_weights_of_seeds(channels, shared_batch):
+    seeds = [arrays((6, 5), (2, 3), channels, 2, seed=s) for s in range(3)]
+    x, kernel, dy = (np.stack(a) for a in zip(*seeds, strict=True))
+    axes = (None, 0, None) if shared_batch else 0
+    if shared_batch:
+        x, dy = x[0], dy[0]
+        seeds = [(x, k, dy) for k in kernel]
+    vmapped = jax.jit(jax.vmap(value_and_gradients(conv2d), axes))(x, kernel, dy)
+    for i, data in enumerate(seeds):
+        assert_all_close([a[i] for a in vmapped], value_and_gradients(xla_conv)(*data))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_training_steps_in_a_scan(channels):
+    x, kernel, dy = arrays((6, 6), (2, 3), channels, 2, seed=1)
+
+    def step(conv, kernel):
+        return kernel - 1e-2 * jax.grad(lambda k: jnp.mean((conv(x, k) - dy) ** 2))(kernel)
+
+    scanned, _ = jax.jit(lambda k: lax.scan(lambda k, _: (step(conv2d, k), None), k, length=5))(
+        kernel
+    )
+    expected = kernel
+    for _ in range(5):
+        expected = step(xla_conv, expected)
+    assert np.abs(expected - kernel).max() > 1e-2
+    np.testing.assert_allclose(scanned, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_gradients_are_the_numeric_ones_up_to_second_order(channels):
+    x, kernel, _ = arrays((4, 3), (2, 1), channels, 2)
+    # In itself the convolution is quadratic: the sine gives it derivatives of every order.
+    f = jax.jit(lambda x, kernel: jnp.sin(conv2d(x, kernel)))
+    check_grads(f, (x, kernel / 4), 2, ["rev"], atol=2e-2, rtol=2e-2, eps=1e-2)
+
+
+def test_gradient_of_one_argument_alone():
+    x, kernel, dy = arrays((6, 5), (2, 2), 5, 2)
+    for argument in (0, 1):
+        actual, expected = (
+            jax.jit(jax.grad(lambda *a, f=f: jnp.sum(f(*a) * dy), argument))(x, kernel)
+            for f in (conv2d, xla_conv)
+        )
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_gradients_keep_their_dtype():
+    data = [a.astype(jnp.bfloat16) for a in arrays((6, 5), (2, 2), 2, 2)]
+    half = jax.jit(value_and_gradients(conv2d))(*data)
+    assert [a.dtype for a in half] == [jnp.bfloat16] * 3
+    single = jax.jit(value_and_gradients(xla_conv))(*(a.astype(np.float32) for a in data))
+    for a, e in zip(half, single, strict=True):
+        np.testing.assert_allclose(a.astype(np.float32), e, rtol=0.03, atol=0.1)

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
+from stn_jax.models.pure import functional
+from tests.oracles import import_torch
+
+
+def shapes(localisation, input_shape):
+    """Return the shapes of a localisation network's parameters, without computing them."""
+    model = functional(lambda rngs: localisation(input_shape, rngs=rngs))
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    assert state == {}
+    return jax.tree.map(lambda leaf: leaf.shape, params)
+
+
+@pytest.mark.parametrize("input_shape", [(28, 28, 1), (42, 30, 2), (60, 60, 1)])
+def test_dense_has_three_hidden_layers_of_32_on_the_full_image(input_shape):
+    """D15, D17."""
+    assert shapes(DenseLocalisation, input_shape) == {
+        "hidden": {
+            "0": {"kernel": (np.prod(input_shape), 32), "bias": (32,)},
+            "1": {"kernel": (32, 32), "bias": (32,)},
+            "2": {"kernel": (32, 32), "bias": (32,)},
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "last_map"),
+    [
+        ((28, 28, 1), (1, 1)),  # 28, pooled 14, conv 10, pooled 5, conv 1
+        ((42, 42, 2), (5, 5)),  # 42, 21, 17, 9, 5
+        ((60, 60, 1), (9, 9)),  # 60, 30, 26, 13, 9
+        ((28, 42, 1), (1, 5)),
+        ((26, 27, 1), (1, 1)),  # 26, 13, 9, 5, 1: the smallest
+    ],
+)
+def test_conv_has_two_5x5_convolutions_and_a_dense_layer_of_20(input_shape, last_map):
+    """D16."""
+    assert shapes(ConvLocalisation, input_shape) == {
+        "conv1": {"kernel": (5, 5, input_shape[-1], 20), "bias": (20,)},
+        "conv2": {"kernel": (5, 5, 20, 20), "bias": (20,)},
+        "hidden": {"kernel": (np.prod(last_map) * 20, 20), "bias": (20,)},
+    }
+    features = jax.eval_shape(
+        lambda: ConvLocalisation(input_shape, rngs=nnx.Rngs(0))(jnp.zeros((3, *input_shape)))
+    )
+    assert features.shape == (3, 20)
+
+
+@pytest.mark.parametrize(
+    ("localisation", "width"),
+    [
+        (DenseLocalisation((9, 8, 2), rngs=nnx.Rngs(0)), 32),
+        (DenseLocalisation((9, 8, 2), units=(7,), rngs=nnx.Rngs(0)), 7),
+        (DenseLocalisation((9, 8, 2), units=(), rngs=nnx.Rngs(0)), 144),
+        (ConvLocalisation((28, 28, 2), rngs=nnx.Rngs(0)), 20),
+        (ConvLocalisation((28, 28, 2), filters=3, units=5, rngs=nnx.Rngs(0)), 5),
+    ],
+)
+def test_says_how_many_features_it_gives(localisation, width):
+    size = (28, 28, 2) if isinstance(localisation, ConvLocalisation) else (9, 8, 2)
+    assert localisation.num_features == width
+    assert localisation(jnp.ones((2, *size))).shape == (2, width)
+
+
+@pytest.mark.parametrize("input_shape", [(25, 28, 1), (28, 25, 1), (8, 8, 1)])
+def test_conv_refuses_small_inputs(input_shape):
+    with pytest.raises(ValueError, match=r"26x26 at least, got \(\d+, \d+, 1\)"):
+        ConvLocalisation(input_shape, rngs=nnx.Rngs(0))
+
+
+def image(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_dense_is_matrix_products_and_relus():
+    localisation = DenseLocalisation((5, 4, 2), units=(6, 5), rngs=nnx.Rngs(0))
+    first, second = localisation.hidden
+    first.bias[...] = jnp.linspace(-1, 1, 6)
+    x = image(3, 5, 4, 2)
+    expected = np.maximum(x.reshape(3, 40) @ first.kernel[...] + first.bias[...][None], 0)
+    expected = np.maximum(expected @ second.kernel[...], 0)
+    assert (expected > 0).any() and (expected == 0).any()
+    np.testing.assert_allclose(localisation(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_conv_equals_torch():
+    torch = import_torch()
+    f = torch.nn.functional
+    localisation = ConvLocalisation((32, 41, 2), filters=3, units=6, rngs=nnx.Rngs(0))
+    x = image(2, 32, 41, 2)
+
+    def weights(layer):
+        return torch.tensor(np.asarray(layer.kernel[...]))
+
+    y = f.avg_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), 2)
+    y = f.conv2d(y, weights(localisation.conv1).permute(3, 2, 0, 1))
+    y = f.relu(f.max_pool2d(y, 2, ceil_mode=True))
+    y = f.relu(f.conv2d(y, weights(localisation.conv2).permute(3, 2, 0, 1)))
+    y = f.relu(y.permute(0, 2, 3, 1).flatten(1) @ weights(localisation.hidden))
+    assert (y > 0).any()
+    np.testing.assert_allclose(localisation(x), y.numpy(), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,53 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from stn_jax.training.checkpoints import Checkpoints
+from stn_jax.training.errors import RunError
+from stn_jax.training.state import create_state
+
+
+def state(width=3):
+    return create_state(lambda key: ({"w": jnp.ones((width, 2))}, {}), optax.adam(0.1), (4, 7))
+
+
+def test_round_trip_and_only_a_few_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.latest_step is None
+    saved = state()._replace(step=jnp.asarray([5, 5]))
+    for step in (1, 2, 3):
+        checkpoints.save(step, saved, {"count": step})
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+    restored, progress = checkpoints.restore(state())
+    assert progress == {"count": 3}
+    np.testing.assert_array_equal(restored.step, [5, 5])
+    np.testing.assert_array_equal(restored.seed, [4, 7])
+    np.testing.assert_array_equal(restored.opt_state[0].mu["w"], np.zeros((2, 3, 2)))
+    checkpoints.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
+
+
+def test_another_model_is_refused_with_a_reason(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(), {})
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(
+        RunError,
+        match=r"checkpoint 1 in .* of another model: params/w \[2, 3, 2\] there, \[2, 4, 2\] here",
+    ):
+        checkpoints.restore(state(width=4))
+    checkpoints.close()
+
+
+def test_an_unfinished_save_is_not_a_checkpoint(tmp_path):
+    """What a process killed while saving leaves behind has a temporary name."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(), {})
+    checkpoints.close()
+    (tmp_path / "2.orbax-checkpoint-tmp-0").mkdir()
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest_step == 1
+    checkpoints.close()

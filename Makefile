@@ -24,7 +24,7 @@ help:  ## List these targets
 	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS) (extras for test and lint: EXTRAS=bench)"
 
 quickstart: $(call installed,quickstart)  ## Train small models on CPU, then make their table and figures
-	$(PY) scripts/sweep.py configs/quickstart.py --runs-dir $(RUNS) --workers 2
+	$(PY) scripts/sweep.py configs/distorted_mnist.py:quickstart --runs-dir $(RUNS) --workers 2
 	$(PY) scripts/make_tables.py $(RUNS)
 	$(PY) scripts/make_figures.py $(RUNS) --out $(RUNS)/figures
 

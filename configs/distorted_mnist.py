@@ -76,6 +76,7 @@ def get_config(selection: str = "") -> ConfigDict:
     # A.4: the transformer's output is average-pooled by 2 on the large canvases.
     config.model.downsample = has_transformer and value["distortion"] in ("RTS", "TC")
     config.model.num_params = 400_000  # the classifier's width follows from it
+    config.model.dropout = 0.0  # share of the classifier's hidden units dropped in training
 
     config.training = ConfigDict()
     config.training.batch_size = 256

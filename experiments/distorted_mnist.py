@@ -28,6 +28,7 @@ def make_problem(config: ConfigDict) -> Problem:
             transform=config.model.transform or None,
             downsample=config.model.downsample,
             num_params=config.model.num_params,
+            dropout=config.model.dropout,
         )
     )
     source = {"mnist": partial(mnist.load, config.runtime.data_dir or None), "sklearn": digits.load}

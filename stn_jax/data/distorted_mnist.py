@@ -1,5 +1,6 @@
 """Distorted MNIST (Sect. 4.1): endless training batches and one fixed test set."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -45,8 +46,18 @@ def training_batch(
     return Labelled(images, digits.label[index])
 
 
+def fixed_keys(index: jax.Array) -> jax.Array:
+    """Return the keys [N] that `fixed_set` distorts the digits at index [N] with."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(TEST_KEY), index)
+
+
 def fixed_set(
-    digits: Labelled, clutter: jax.Array, *, distortion: Distortion, chunk: int = 1000
+    digits: Labelled,
+    clutter: jax.Array,
+    *,
+    distortion: Distortion,
+    index: Sequence[int] | None = None,
+    chunk: int = 1000,
 ) -> Labelled:
     """Distort every digit once, with a fixed key each, independent of model, seed and chunking.
 
@@ -54,6 +65,7 @@ def fixed_set(
       digits: the test (or validation) digits, uint8 [N, 28, 28, 1].
       clutter: the training digits, uint8 [M, 28, 28, 1], that TC's patches are cut from.
       distortion: how they are distorted.
+      index: of these digits only, just as they are in the whole set; by default all.
       chunk: examples distorted at a time.
 
     Returns:
@@ -62,11 +74,10 @@ def fixed_set(
 
     @jax.jit
     def distort(index: jax.Array, images: jax.Array) -> jax.Array:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(TEST_KEY), index)
-        return distortion(keys, images.astype(jnp.float32) / 255, digits=clutter, own=index)
+        images = images.astype(jnp.float32) / 255
+        return distortion(fixed_keys(index), images, digits=clutter, own=index)
 
-    count = digits.label.shape[0]
-    index = jnp.arange(count, dtype=jnp.int32)
-    parts = [slice(start, start + chunk) for start in range(0, count, chunk)]
-    images = [distort(index[part], digits.image[part]) for part in parts]
-    return Labelled(jnp.concatenate(images), digits.label)
+    index = jnp.arange(digits.label.shape[0]) if index is None else jnp.asarray(index)
+    parts = [index[start : start + chunk] for start in range(0, index.size, chunk)]
+    images = [distort(part, digits.image[part]) for part in parts]
+    return Labelled(jnp.concatenate(images), digits.label[index])

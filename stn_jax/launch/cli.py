@@ -24,7 +24,7 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
     Args:
       make_problem: builds what the config describes.
       description: the first lines of --help.
-      config: the experiment's config file, for --help.
+      config: the experiment's config file, relative to the folder above its own, for --help.
     """
     config_flag = config_flags.DEFINE_config_file("config", help_string="FILE[:SELECTION]")
     workdir_flag = flags.DEFINE_string("workdir", None, "The run's own directory.")
@@ -33,7 +33,7 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         if {"--help", "-help", "-h", "--helpshort"} & set(argv):
             print(_help(description, config))
             sys.exit(0)
-        with _one_line_errors(Exception, code=EXIT_USAGE):
+        with one_line_errors(Exception, code=EXIT_USAGE):
             rest = flags.FLAGS(argv)
             if config_flag.value is None or workdir_flag.value is None:
                 raise ValueError("--config and --workdir are needed; --help explains them.")
@@ -46,9 +46,9 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         logging.set_verbosity(logging.WARNING)  # Orbax tells every detail otherwise.
         run_config, workdir = config_flag.value, Path(workdir_flag.value)
         # What is wrong with config or data shows while the problem is built.
-        with _one_line_errors(ValueError, KeyError, FileNotFoundError, code=EXIT_USAGE):
+        with one_line_errors(ValueError, KeyError, FileNotFoundError, code=EXIT_USAGE):
             problem = make_problem(run_config)
-        with _one_line_errors(RunError, OSError, code=EXIT_FAILED):
+        with one_line_errors(RunError, OSError, code=EXIT_FAILED):
             fit(run_config, problem, workdir, name=run_config.name)
 
     app.run(main, flags_parser=parse)
@@ -70,22 +70,23 @@ def load_config_module(path: str | Path) -> ModuleType:
 
 
 def _help(description: str, config: str) -> str:
-    module = load_config_module(config)
-    fields = "\n".join(f"  --config.{line}" for line in _fields(module.get_config()))
+    module = load_config_module(Path(sys.argv[0]).parent / ".." / config)
+    defaults = "\n".join(f"  --config.{line}" for line in fields(module.get_config()))
     return (
         f"{description.strip()}\n\n"
         f"  --config FILE[:SELECTION]   {config}: see below\n"
         "  --workdir DIR               the run's own directory; continued if it exists\n"
         "  --config.FIELD=VALUE        override a field\n\n"
-        f"{config}\n\n{module.__doc__.strip()}\n\nFields and defaults:\n\n{fields}\n"
+        f"{config}\n\n{module.__doc__.strip()}\n\nFields and defaults:\n\n{defaults}\n"
     )
 
 
-def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
+def fields(config: ConfigDict, prefix: str = "") -> list[str]:
+    """Return "section.field=value" of every field."""
     lines = []
     for name, value in config.items():
         if isinstance(value, ConfigDict) and len(value):
-            lines += _fields(value, f"{prefix}{name}.")
+            lines += fields(value, f"{prefix}{name}.")
         else:
             shown = {} if isinstance(value, ConfigDict) else value
             lines.append(f"{prefix}{name}={shown!r}")
@@ -93,17 +94,31 @@ def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 @contextlib.contextmanager
-def _one_line_errors(*kinds: type[Exception], code: int) -> Iterator[None]:
+def one_line_errors(*kinds: type[Exception], code: int) -> Iterator[None]:
+    """Turn errors of some kinds into one line on stderr and an exit code.
+
+    Args:
+      *kinds: what is caught.
+      code: the exit code; a `RunError` has its own.
+    """
     try:
         yield
     except kinds as error:
-        message = str(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            message = f"{message}: free some space, then the same command continues."
-        # config_flags puts the traceback of a config file into the message; ConfigDict wraps its
-        # "Did you mean" into the text of a KeyError.
-        if "Traceback" in message:
-            message = message.strip().splitlines()[-1].partition(": ")[2]
-        message = message.replace("\\n", " ").replace("\\'", "'").strip("'\"")
-        print(f"{Path(sys.argv[0]).name}: {message or type(error).__name__}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: {_one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, RunError) else code)
+
+
+def _one_line(error: Exception) -> str:
+    message = str(error)
+    if isinstance(error, KeyError | AttributeError):
+        # ConfigDict wraps a KeyError of the name, with its "Did you mean", into another error.
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        name, _, hint = str(error.args[0] if error.args else "").partition("\n")
+        name = name.strip("'")
+        message = name if " " in name else f"there is no {name!r}. {hint}"
+    elif "Traceback" in message:  # config_flags puts that of a config file into its message.
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message += ": free some space, then the same command continues."
+    return " ".join(message.split()) or type(error).__name__

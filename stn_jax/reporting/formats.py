@@ -79,9 +79,8 @@ def terminal(tables: Sequence[Table]) -> str:
     """Return the tables with lines drawn around them."""
     parts = []
     for table in tables:
-        lines = [
-            textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in _TERMINAL.notes(table)
-        ]
+        wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+        lines = [wrap.fill(text) for text in _TERMINAL.notes(table)]
         title = textwrap.fill(table.title, WIDTH)
         parts.append("\n".join([title, _TERMINAL.results(table), *lines]))
     return "\n\n".join(parts) + "\n"

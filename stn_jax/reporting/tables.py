@@ -143,7 +143,7 @@ def table_1(runs: Iterable[Run], reference: Callable[[Place, str], dict[str, Any
     """
     groups: dict[tuple[str, str], dict[Place, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        place = _place(run)
+        place = place_of(run)
         groups[run.config["recipe"], run.config["data"]["digits"]][place].append(run)
     return [
         _table(recipe, digits, groups[recipe, digits], reference)
@@ -151,7 +151,12 @@ def table_1(runs: Iterable[Run], reference: Callable[[Place, str], dict[str, Any
     ]
 
 
-def _place(run: Run) -> Place:
+def place_of(run: Run) -> Place:
+    """Return the cell of Table 1 that a run belongs to.
+
+    Raises:
+      RecordError: if it belongs to none.
+    """
     try:
         data, model = run.config["data"], run.config["model"]
         place = Place(data["distortion"], MODELS[model["name"]], TRANSFORMS[model["transform"]])

@@ -12,7 +12,7 @@ from tests.oracles import import_torch
 
 # Image, kernel, input channels, filters: both ways of taking the kernel's gradient on CPUs.
 CASES = {
-    "kernel as large as the image": ((9, 5), (9, 5), 1, 2),
+    "kernel as large as the image": ((9, 2), (9, 2), 1, 2),
     "1x1 kernel": ((7, 5), (1, 1), 3, 4),
     "wide image, tall kernel": ((6, 11), (5, 2), 2, 3),
     "tall image, wide kernel": ((12, 8), (2, 7), 4, 5),
@@ -45,6 +45,9 @@ def value_and_gradients(conv):
     return compute
 
 
+xla = jax.jit(value_and_gradients(xla_conv))
+
+
 @functools.cache
 def ours(*case):
     return jax.jit(value_and_gradients(conv2d))(*arrays(*case))
@@ -69,7 +72,7 @@ def test_equals_the_literal_sum(shape, size, channels, filters):
 
 @every_case
 def test_value_and_both_gradients_equal_xla(shape, size, channels, filters):
-    expected = jax.jit(value_and_gradients(xla_conv))(*arrays(shape, size, channels, filters))
+    expected = xla(*arrays(shape, size, channels, filters))
     assert_all_close(ours(shape, size, channels, filters), expected)
 
 
@@ -91,13 +94,13 @@ def test_value_and_both_gradients_equal_torch(shape, size, channels, filters):
 @pytest.mark.parametrize("channels", [1, 5])
 def test_eager_equals_xla(channels):
     data = arrays((4, 3), (2, 1), channels, 2)
-    assert_all_close(value_and_gradients(conv2d)(*data), value_and_gradients(xla_conv)(*data))
+    assert_all_close(value_and_gradients(conv2d)(*data), xla(*data))
 
 
 @pytest.mark.parametrize("channels", [1, 5])
 @pytest.mark.parametrize("shared_batch", [True, False])
 def test_vmapped_over_the_weights_of_seeds(channels, shared_batch):
-    seeds = [arrays((6, 5), (2, 3), channels, 2, seed=s) for s in range(3)]
+    seeds = [arrays((6, 5), (2, 2), channels, 2, seed=s) for s in range(3)]
     x, kernel, dy = (np.stack(a) for a in zip(*seeds, strict=True))
     axes = (None, 0, None) if shared_batch else 0
     if shared_batch:
@@ -105,7 +108,7 @@ def test_vmapped_over_the_weights_of_seeds(channels, shared_batch):
         seeds = [(x, k, dy) for k in kernel]
     vmapped = jax.jit(jax.vmap(value_and_gradients(conv2d), axes))(x, kernel, dy)
     for i, data in enumerate(seeds):
-        assert_all_close([a[i] for a in vmapped], value_and_gradients(xla_conv)(*data))
+        assert_all_close([a[i] for a in vmapped], xla(*data))
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -118,9 +121,9 @@ def test_training_steps_in_a_scan(channels):
     scanned, _ = jax.jit(lambda k: lax.scan(lambda k, _: (step(conv2d, k), None), k, length=5))(
         kernel
     )
-    expected = kernel
+    expected, xla_step = kernel, jax.jit(lambda k: step(xla_conv, k))
     for _ in range(5):
-        expected = step(xla_conv, expected)
+        expected = xla_step(expected)
     assert np.abs(expected - kernel).max() > 1e-2
     np.testing.assert_allclose(scanned, expected, rtol=1e-4, atol=1e-5)
 
@@ -147,6 +150,6 @@ def test_half_precision_gradients_keep_their_dtype():
     data = [a.astype(jnp.bfloat16) for a in arrays((6, 5), (2, 2), 2, 2)]
     half = jax.jit(value_and_gradients(conv2d))(*data)
     assert [a.dtype for a in half] == [jnp.bfloat16] * 3
-    single = jax.jit(value_and_gradients(xla_conv))(*(a.astype(np.float32) for a in data))
+    single = xla(*(a.astype(np.float32) for a in data))
     for a, e in zip(half, single, strict=True):
         np.testing.assert_allclose(a.astype(np.float32), e, rtol=0.03, atol=0.1)

@@ -4,9 +4,22 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from stn_jax.models import layers
 from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
 from stn_jax.models.pure import functional
 from tests.oracles import import_torch
+
+
+@pytest.fixture(autouse=True)
+def numpy_weights(monkeypatch):
+    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
+    rng = np.random.default_rng(0)
+
+    def he_normal(key, shape, dtype=jnp.float32):
+        scale = np.sqrt(2 / np.prod(shape[:-1]))
+        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
+
+    monkeypatch.setattr(layers, "he_normal", he_normal)
 
 
 def shapes(localisation, input_shape):
@@ -53,19 +66,22 @@ def test_conv_has_two_5x5_convolutions_and_a_dense_layer_of_20(input_shape, last
 
 
 @pytest.mark.parametrize(
-    ("localisation", "width"),
+    ("localisation", "shape", "options", "width"),
     [
-        (DenseLocalisation((9, 8, 2), rngs=nnx.Rngs(0)), 32),
-        (DenseLocalisation((9, 8, 2), units=(7,), rngs=nnx.Rngs(0)), 7),
-        (DenseLocalisation((9, 8, 2), units=(), rngs=nnx.Rngs(0)), 144),
-        (ConvLocalisation((28, 28, 2), rngs=nnx.Rngs(0)), 20),
-        (ConvLocalisation((28, 28, 2), filters=3, units=5, rngs=nnx.Rngs(0)), 5),
+        (DenseLocalisation, (9, 8, 2), {}, 32),
+        (DenseLocalisation, (9, 8, 2), {"units": (5, 7)}, 7),
+        (DenseLocalisation, (9, 8, 2), {"units": ()}, 144),
+        (ConvLocalisation, (28, 28, 2), {}, 20),
+        (ConvLocalisation, (28, 28, 2), {"filters": 3, "units": 5}, 5),
     ],
 )
-def test_says_how_many_features_it_gives(localisation, width):
-    size = (28, 28, 2) if isinstance(localisation, ConvLocalisation) else (9, 8, 2)
-    assert localisation.num_features == width
-    assert localisation(jnp.ones((2, *size))).shape == (2, width)
+def test_says_how_many_features_it_gives(localisation, shape, options, width):
+    def call():
+        module = localisation(shape, **options, rngs=nnx.Rngs(0))
+        assert module.num_features == width
+        return module(jnp.ones((2, *shape)))
+
+    assert jax.eval_shape(call).shape == (2, width)
 
 
 @pytest.mark.parametrize("input_shape", [(25, 28, 1), (28, 25, 1), (8, 8, 1)])
@@ -83,8 +99,9 @@ def test_dense_is_matrix_products_and_relus():
     first, second = localisation.hidden
     first.bias[...] = jnp.linspace(-1, 1, 6)
     x = image(3, 5, 4, 2)
-    expected = np.maximum(x.reshape(3, 40) @ first.kernel[...] + first.bias[...][None], 0)
-    expected = np.maximum(expected @ second.kernel[...], 0)
+    kernels = [np.asarray(layer.kernel[...]) for layer in (first, second)]
+    expected = np.maximum(x.reshape(3, 40) @ kernels[0] + np.linspace(-1, 1, 6), 0)
+    expected = np.maximum(expected @ kernels[1], 0)
     assert (expected > 0).any() and (expected == 0).any()
     np.testing.assert_allclose(localisation(x), expected, rtol=1e-5, atol=1e-5)
 
@@ -104,4 +121,5 @@ def test_conv_equals_torch():
     y = f.relu(f.conv2d(y, weights(localisation.conv2).permute(3, 2, 0, 1)))
     y = f.relu(y.permute(0, 2, 3, 1).flatten(1) @ weights(localisation.hidden))
     assert (y > 0).any()
-    np.testing.assert_allclose(localisation(x), y.numpy(), rtol=1e-4, atol=1e-4)
+    actual = nnx.jit(lambda module, x: module(x))(localisation, x)
+    np.testing.assert_allclose(actual, y.numpy(), rtol=1e-4, atol=1e-4)

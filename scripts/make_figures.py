@@ -1,0 +1,195 @@
+"""Draw learning curves, and what the transformers of distorted MNIST do to test digits.
+
+  python scripts/make_figures.py runs/table1 --out figures                  # the first test digits
+  python scripts/make_figures.py runs/table1 --out figures --indices 8,61   # these ones
+  python scripts/make_figures.py results --out figures --curves-only        # from records alone
+
+For every record.jsonl below the given folders, NAME_curves.png shows loss and error over the
+steps. For finished runs with a transformer, NAME_examples.png shows input, sampling grid and output
+for the first seed, and overview.png has all of these runs, a row for each distortion, model,
+transform and recipe. That needs the runs' checkpoints and data (scripts/prepare_data.py). On R,
+captions of affine transformers compare their rotation with the angle the digit was turned by.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from stn_jax import geometry
+from stn_jax.data import digits, mnist
+from stn_jax.data.distorted_mnist import Labelled, fixed_keys, fixed_set
+from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.types import Digits
+from stn_jax.models.mnist import mnist_model
+from stn_jax.models.pure import functional
+from stn_jax.reporting import figures
+from stn_jax.reporting.runs import RecordError, Run, find_runs
+from stn_jax.reporting.tables import place_of
+from stn_jax.training.errors import RunError
+from stn_jax.training.loop import load_state
+from stn_jax.training.optim import make_optimizer
+from stn_jax.training.state import create_state
+
+GRID_POINTS = 57  # a side of the drawn grids: enough for smooth lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    try:
+        runs = find_runs(args.runs)
+        for run in runs:
+            figures.save_curves(run, path_of(args.out, run, "curves"))
+        if not args.curves_only:
+            draw_examples([run for run in runs if has_examples(run)], args.indices, args.out)
+    except (RecordError, RunError, OSError, ImportError, IndexError) as error:
+        sys.exit(f"make_figures.py: {error}")
+    print(f"make_figures.py: figures of {len(runs)} runs are in {args.out}.")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", metavar="RUNS", nargs="+", help="folders with runs in them")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="for the figures")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--examples",
+        metavar="N",
+        dest="indices",
+        type=lambda text: list(range(int(text))),
+        default=list(range(4)),
+        help="the first N test digits (default: 4)",
+    )
+    which.add_argument(
+        "--indices",
+        metavar="I,J,...",
+        type=lambda text: [int(word) for word in text.split(",")],
+        help="these test digits, counted from 0",
+    )
+    which.add_argument("--curves-only", action="store_true", help="no examples")
+    return parser.parse_args(argv)
+
+
+def path_of(out: Path, run: Run, kind: str) -> Path:
+    """Return where a figure goes; runs in subfolders keep them."""
+    path = out / f"{run.label}_{kind}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def has_examples(run: Run) -> bool:
+    """Tell whether a run can be shown at work, and say so if not."""
+    if not run.config["model"]["transform"]:
+        return False
+    # Opening the checkpoints of a run that may still be going would disturb it.
+    if run.status != "finished":
+        print(f"make_figures.py: {run.label} is {run.status}: no examples.")
+    return run.status == "finished"
+
+
+def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> None:
+    """Draw the examples of each run, and the overview."""
+    rows = {}
+    for run in runs:
+        examples = apply_to_digits(run, indices)
+        figures.save_examples(examples, path_of(out, run, "examples"))
+        rows.setdefault((place_of(run), run.config["recipe"]), examples)
+    if rows:
+        order = list(DISTORTIONS)
+        keys = sorted(rows, key=lambda key: (order.index(key[0].distortion), key))
+        figures.save_overview([rows[key] for key in keys], out / "overview.png")
+
+
+def apply_to_digits(run: Run, indices: Sequence[int]) -> figures.Examples:
+    """Show some test digits to the network of a run's first seed.
+
+    Raises:
+      IndexError: if there is no such test digit.
+      RecordError: if the data are not those of the run.
+      RunError: if the run has no checkpoint.
+    """
+    config = ConfigDict(run.config)
+    distortion = DISTORTIONS[config.data.distortion]
+    test = distorted_digits(run, indices)
+    model = functional(
+        mnist_model(
+            config.model.name,
+            distortion.image_shape,
+            transform=config.model.transform,
+            downsample=config.model.downsample,
+            num_params=config.model.num_params,
+        )
+    )
+    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
+    shapes = jax.eval_shape(partial(create_state, model.init, optimizer, config.seeds))
+    state = jax.tree.map(lambda leaf: leaf[0], load_state(shapes, run.folder))
+    (logits, extra), _ = model.apply(state.params, state.model_state, test.image)
+    transform = geometry.get_transform(config.model.transform)
+    grids = transform.grid(extra["theta"], (GRID_POINTS, GRID_POINTS))
+    place = place_of(run)
+    toy = [] if config.data.digits == "mnist" else ["(toy digits)"]
+    captions = ()
+    if place.distortion == "R" and place.transform == "Aff":
+        drawn = np.degrees(distortion.poses(fixed_keys(jnp.asarray(indices)))["angle"])
+        found = rotation_degrees(np.asarray(extra["theta"]))
+        captions = [
+            f"turned {round(a):+d}°\naffine {round(b):+d}°"
+            for a, b in zip(drawn, found, strict=True)
+        ]
+    return figures.Examples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        row="\n".join([place.distortion, f"{place.model} {place.transform}", *toy]),
+        inputs=np.asarray(test.image[..., 0]),
+        grids=np.asarray(geometry.to_pixels(grids, test.image.shape[1:3])),
+        outputs=np.asarray(extra["warped"][..., 0]),
+        labels=np.asarray(test.label),
+        predictions=np.asarray(jnp.argmax(logits, axis=-1)),
+        captions=captions,
+    )
+
+
+def distorted_digits(run: Run, indices: Sequence[int]) -> Labelled:
+    """Return test digits as the run's evaluation has them."""
+    config = run.config
+    loaded = load_digits(config["data"]["digits"], config["runtime"]["data_dir"])
+    if loaded.fingerprint != run.fingerprint:
+        raise RecordError(
+            f"{run.path}: the run's data have the fingerprint {run.fingerprint}, "
+            f"{loaded.source} has {loaded.fingerprint}."
+        )
+    count = len(loaded.test_labels)
+    if wrong := [i for i in indices if not 0 <= i < count]:
+        raise IndexError(f"there is no test digit {wrong[0]}: {loaded.name} has 0 to {count - 1}.")
+    test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
+    distortion = DISTORTIONS[config["data"]["distortion"]]
+    return fixed_set(test, jnp.asarray(loaded.train_images), distortion=distortion, index=indices)
+
+
+@cache
+def load_digits(name: str, data_dir: str) -> Digits:
+    """Load a set of digits once, however many runs there are."""
+    return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()
+
+
+def rotation_degrees(theta: np.ndarray) -> np.ndarray:
+    """Return the angle of the rotation nearest to each affine map, in degrees.
+
+    A digit that was turned by an angle is upright again if its transformer's has the same.
+
+    Args:
+      theta: [N, 6].
+    """
+    return np.degrees(np.arctan2(theta[:, 3] - theta[:, 1], theta[:, 0] + theta[:, 4]))
+
+
+if __name__ == "__main__":
+    main()

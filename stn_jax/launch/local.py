@@ -1,0 +1,168 @@
+"""Runs as processes of this machine."""
+
+import contextlib
+import datetime
+import itertools
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from stn_jax.launch.sweep import LOG, Progress, Run, inspect, is_locked, note_exit, read_progress
+
+POLL_SECONDS = 0.1
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Worker:
+    run: Run
+    process: subprocess.Popen
+    cpus: Sequence[int]
+
+
+def execute(
+    runs: Sequence[Run],
+    *,
+    workers: int,
+    seconds: float,
+    report: Callable[[Run, Progress], None],
+) -> dict[str, Progress]:
+    """Begin or continue each run that is not done, some at a time.
+
+    When the time is up, or on SIGTERM or Ctrl-C, the processes get SIGTERM: they save and end.
+    A further SIGTERM or Ctrl-C ends them at once. A run that fails leaves the others alone, and
+    one that another process trains already is left to that.
+
+    Args:
+      runs: the runs.
+      workers: how many run at the same time; each has its share of the CPU cores for itself.
+      seconds: how long; may be infinite.
+      report: called when the state of a run changed, and each second for each that is running.
+
+    Returns:
+      By name, how far each run has come.
+    """
+    deadline = time.monotonic() + seconds
+    states: dict[str, Progress] = {}
+
+    def note(run: Run, progress: Progress) -> None:
+        states[run.name] = progress
+        report(run, progress)
+
+    waiting = deque(runs)
+    free = deque(cpu_shares(workers))
+    active: list[_Worker] = []
+    reported = 0.0
+    with _stop_requests() as stops, _no_orphans(active):
+        asked = killed = False
+        while active or (waiting and not asked):
+            if not asked and (stops or time.monotonic() >= deadline):
+                asked = True
+                for worker in active:
+                    worker.process.terminate()
+                    note(worker.run, _running(worker.run, "asked to save and stop"))
+            if len(stops) > 1 and not killed:
+                killed = True
+                for worker in active:
+                    worker.process.kill()
+            while waiting and free and not asked:
+                run = waiting.popleft()
+                progress = inspect(run)
+                if progress.state in ("done", "running"):
+                    note(run, progress)
+                else:
+                    active.append(_start(run, free.popleft()))
+                    note(run, _running(run))
+            for worker in [w for w in active if w.process.poll() is not None]:
+                active.remove(worker)
+                free.append(worker.cpus)
+                note(worker.run, _end(worker))
+            if time.monotonic() >= reported + REPORT_SECONDS:
+                reported = time.monotonic()
+                for worker in active:
+                    note(worker.run, _running(worker.run))
+            time.sleep(POLL_SECONDS)
+    return states | {run.name: inspect(run) for run in waiting}
+
+
+def cpu_shares(workers: int) -> list[list[int]]:
+    """Divide the cores that this process may use; with more workers than cores, some share one.
+
+    Returns:
+      A list of cores for each worker; empty where the system does not pin processes to cores.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return [[]] * workers
+    cores = sorted(os.sched_getaffinity(0))
+    bounds = [i * len(cores) // workers for i in range(workers + 1)]
+    return [cores[begin : max(end, begin + 1)] for begin, end in itertools.pairwise(bounds)]
+
+
+def _start(run: Run, cpus: Sequence[int]) -> _Worker:
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    now = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
+    with (run.workdir / LOG).open("a") as log, _pinned(cpus):
+        print(f"sweep: {now} {shlex.join(run.command)}", file=log, flush=True)
+        process = subprocess.Popen(
+            run.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks to stop.
+        )
+    return _Worker(run, process, cpus)
+
+
+def _running(run: Run, message: str = "") -> Progress:
+    return replace(read_progress(run), state="running", message=message)
+
+
+def _end(worker: _Worker) -> Progress:
+    if is_locked(worker.run):  # by a process that came first
+        return inspect(worker.run)
+    note_exit(worker.run, worker.process.returncode)
+    return read_progress(worker.run)
+
+
+@contextlib.contextmanager
+def _pinned(cpus: Sequence[int]) -> Iterator[None]:
+    """Let processes started here use these cores only; XLA has as many threads as that."""
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect SIGTERM and Ctrl-C instead of ending."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _no_orphans(active: list[_Worker]) -> Iterator[None]:
+    """Stop what still runs if the sweep itself fails."""
+    try:
+        yield
+    finally:
+        for worker in active:
+            worker.process.terminate()
+        for worker in active:
+            worker.process.wait()

@@ -33,7 +33,7 @@ from stn_jax.reporting import figures
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.tables import place_of
 from stn_jax.training.errors import RunError
-from stn_jax.training.loop import load_state
+from stn_jax.training.loop import CHECKPOINTS, load_state
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
 
@@ -91,9 +91,12 @@ def has_examples(run: Run) -> bool:
     if not run.config["model"]["transform"]:
         return False
     # Opening the checkpoints of a run that may still be going would disturb it.
-    if run.status != "finished":
-        print(f"make_figures.py: {run.label} is {run.status}: no examples.")
-    return run.status == "finished"
+    lack = f"is {run.status}" if run.status != "finished" else ""
+    if not lack and not (run.folder / CHECKPOINTS).is_dir():
+        lack = "has no checkpoints"
+    if lack:
+        print(f"make_figures.py: {run.label} {lack}: no examples.")
+    return not lack
 
 
 def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> None:

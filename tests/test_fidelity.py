@@ -74,19 +74,25 @@ def problem_of(reference: str) -> str | None:
     return None
 
 
-def problems_of_cell(cell: str, kind: str, folders: tuple[str, ...]) -> list[str]:
-    """Check a place or a test: it has references into its folders, or says `not yet` or `none`."""
-    references = [span for span in re.findall(r"`([^`]+)`", cell) if "/" in span or "::" in span]
-    found = [problem for reference in references if (problem := problem_of(reference))]
-    found += [f"{r} is no {kind}" for r in references if not r.startswith(folders)]
-    if not references and not re.match(r"not yet\b|none\b", cell):
-        found.append(f"{kind} names nothing, and says neither 'not yet' nor 'none'")
-    return found
+def references_in(text: str) -> list[str]:
+    """Return the code spans that look like a path or like `path::name`."""
+    return [span for span in re.findall(r"`([^`\n]+)`", text) if "/" in span or "::" in span]
+
+
+def problem_of_cell(cell: str, kind: str, folders: tuple[str, ...]) -> str | None:
+    """Check that a cell has references into some folders, or says `not yet` or `none`."""
+    references = references_in(cell)
+    if strangers := [name for name in references if not name.startswith(folders)]:
+        return f"{strangers[0]} is no {kind}"
+    if not references and not re.match(r"(not yet|none)\b", cell):
+        return f"no {kind} is named, and neither 'not yet' nor 'none' said"
+    return None
 
 
 def violations(text: str) -> list[str]:
     """Name what is wrong with the document."""
-    found, answered = [], Counter()
+    found = [problem_of(reference) for reference in references_in(text)]
+    answered = Counter()
     for row in table(text):
         ids = ids_of(row[0])
         answered.update(ids)
@@ -97,13 +103,13 @@ def violations(text: str) -> list[str]:
         elif not all(row):
             found.append(f"{row[0]}: an empty cell")
         else:
-            _, _, place, evidence, _ = row
-            found += [f"{row[0]}: {p}" for p in problems_of_cell(place, "place", PLACES)]
-            found += [f"{row[0]}: {p}" for p in problems_of_cell(evidence, "test", EVIDENCE)]
+            cells = ((row[2], "place", PLACES), (row[3], "test or measurement", EVIDENCE))
+            problems = (problem_of_cell(*cell) for cell in cells)
+            found += [f"{row[0]}: {problem}" for problem in problems if problem]
     found += [f"{name} is missing" for name in IDS if not answered[name]]
     found += [f"{name} is answered {count} times" for name, count in answered.items() if count > 1]
     found += [f"there is no statement {name}" for name in answered if name not in IDS]
-    return found
+    return [problem for problem in found if problem]
 
 
 def test_every_statement_is_answered_and_every_reference_exists():
@@ -144,8 +150,8 @@ def test_a_right_document_passes():
         (f"{RIGHT_ROWS['M3']}\n| M-3 | said | {PLACE} | {TEST} | x |", "'M-3' is no id"),
         (f"| M3 | said | {PLACE} | {TEST} |", "M3: 4 cells instead of 5"),
         (f"| M3 | said | {PLACE} | {TEST} | |", "M3: an empty cell"),
-        (f"| M3 | said | here | {TEST} | x |", "place names nothing"),
-        (f"| M3 | said | {PLACE} | tested | x |", "test names nothing"),
+        (f"| M3 | said | here | {TEST} | x |", "M3: no place is named"),
+        (f"| M3 | said | {PLACE} | tested | x |", "M3: no test or measurement is named"),
         (f"| M3 | said | `stn_jax/affine.py::affine_grid` | {TEST} | x |", "no stn_jax/affine.py"),
         (
             f"| M3 | said | {PLACE}, `stn_jax/geometry/affine.py::affin_grid` | {TEST} | x |",
@@ -153,13 +159,17 @@ def test_a_right_document_passes():
         ),
         (f"| M3 | said | `stn_jax/geometry/affine.py` | {TEST} | x |", "does not say which name"),
         (f"| M3 | said | {TEST} | {TEST} | x |", "test_a_right_document_passes is no place"),
-        (f"| M3 | said | {PLACE} | {PLACE} | x |", "affine.py::affine_grid is no test"),
+        (
+            f"| M3 | said | {PLACE} | {PLACE} | x |",
+            "affine.py::affine_grid is no test or measurement",
+        ),
         (
             f"| M3 | said | {PLACE} | `tests/test_fidelity.py::test_other` | x |",
             "define test_other",
         ),
         (f"| M3 | said | {PLACE} | `tests/test_fidelity.py::document` | x |", "is not a test"),
         (f"| M3 | said | {PLACE} | {TEST}, `results/none.md` | x |", "there is no results/none.md"),
+        (f"| M3 | said | {PLACE} | {TEST} | see `docs/none.md` |", "there is no docs/none.md"),
     ],
 )
 def test_what_is_wrong_is_found(row, message):

@@ -81,7 +81,7 @@ def execute(
             for worker in [w for w in active if w.process.poll() is not None]:
                 active.remove(worker)
                 free.append(worker.cpus)
-                note(worker.run, _end(worker))
+                note(worker.run, _end(worker, killed=killed))
             if time.monotonic() >= reported + REPORT_SECONDS:
                 reported = time.monotonic()
                 for worker in active:
@@ -122,11 +122,11 @@ def _running(run: Run, message: str = "") -> Progress:
     return replace(read_progress(run), state="running", message=message)
 
 
-def _end(worker: _Worker) -> Progress:
-    if is_locked(worker.run):  # by a process that came first
-        return inspect(worker.run)
-    note_exit(worker.run, worker.process.returncode)
-    return read_progress(worker.run)
+def _end(worker: _Worker, *, killed: bool) -> Progress:
+    # A run that is locked failed because another process came first; one killed did not fail.
+    if not killed and not is_locked(worker.run):
+        note_exit(worker.run, worker.process.returncode)
+    return inspect(worker.run)
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def expand(
 
     runs, configs = [], {}
     for part in module.sweep(selection):
-        config = _parse(config_file, part, overrides)
+        config = _override(module.get_config(part), overrides)
         name = _name(module.get_config(part), config)
         if name in configs:
             if configs[name] == config:  # the selection named it twice
@@ -108,13 +108,12 @@ def expand(
     return runs
 
 
-def _parse(config_file: Path, selection: str, overrides: Sequence[str]) -> ConfigDict:
+def _override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     """Return the config as the experiment will see it."""
-    argv = ["sweep", f"--config={config_file}:{selection}", *overrides]
+    argv = ["sweep", *overrides]
     values = flags.FlagValues()
-    flag = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    flag = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     values(argv)
-    flag.value.to_dict()  # A config file that failed to load complains only here.
     return flag.value
 
 

@@ -58,7 +58,8 @@ def save_curves(run: Run, path: Path) -> None:
         _draw_curves(axes, run, quantity)
         axes.set_title(title, fontsize=9, loc="left", color=GREY)
         axes.set_xlabel("step", fontsize=9, color=GREY)
-    figure.axes[0].legend(frameon=False, fontsize=9)
+    if run.measured:
+        figure.axes[0].legend(frameon=False, fontsize=9)
     figure.suptitle(_curves_title(run), fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=DPI)
 
@@ -93,17 +94,20 @@ def save_overview(runs: Sequence[Examples], path: Path) -> None:
 
     for r, examples in enumerate(runs):
         bottom = height - top - r * (panel + space) - panel
-        for i in range(len(examples.labels)):
+        for i, prediction in enumerate(examples.predictions):
             edges = [left + i * triplet + k * (panel + space) for k in range(3)]
-            panels = [
-                figure.add_axes((x / width, bottom / height, panel / width, panel / height))
-                for x in edges
-            ]
+            places = [(x / width, bottom / height, panel / width, panel / height) for x in edges]
+            panels = [figure.add_axes(place) for place in places]
             _draw_triplet(panels, examples, i)
             panels[2].text(
-                *(0.93, 0.07, str(examples.predictions[i])),
+                0.93,
+                0.07,
+                str(prediction),
                 transform=panels[2].transAxes,
-                **{"ha": "right", "va": "bottom", "weight": "bold", "fontsize": 8},
+                ha="right",
+                va="bottom",
+                fontsize=8,
+                weight="bold",
                 color=_verdict(examples, i),
                 bbox={"facecolor": "white", "linewidth": 0, "pad": 1.5},
             )
@@ -111,10 +115,8 @@ def save_overview(runs: Sequence[Examples], path: Path) -> None:
                 headings = ("input", "grid", "output, class")
                 for axes, heading in zip(panels, headings, strict=True):
                     axes.set_title(heading, fontsize=8, color=GREY, pad=3)
-        figure.text(
-            *((left - 0.1) / width, (bottom + panel / 2) / height, examples.row),
-            **{"ha": "right", "va": "center", "fontsize": 9},
-        )
+        middle = (bottom + panel / 2) / height
+        figure.text((left - 0.1) / width, middle, examples.row, ha="right", va="center", fontsize=9)
     figure.savefig(path, dpi=DPI)
 
 

@@ -25,6 +25,8 @@ def config_of(place, recipe):
     config["data"]["distortion"] = distortion
     config["model"] |= {"name": NAMES[model], "transform": TRANSFORMS[transform]}
     config["recipe"] = recipe
+    if recipe == "quickstart":
+        config["data"]["digits"] = "sklearn"
     return config
 
 
@@ -81,7 +83,7 @@ def write_record(
         lines.append({"kind": "train", "step": step, **values})
         if quarter in (2, 4):
             values = [error * 4 / quarter for error in errors]
-            split = config["data"]["evaluate_on"]
+            split = config["data"].get("evaluate_on")
             lines.append(
                 {"kind": "eval", "step": step, "split": split, "loss": values, "error": values}
             )

@@ -1,0 +1,404 @@
+"""The networks of Table 1 (D11 to D21): layers and counts abstractly, values on small images."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from stn_jax.geometry import TRANSFORMS, thin_plate_spline
+from stn_jax.models import layers, localisation, mnist
+from stn_jax.models.layers import Dense
+from stn_jax.models.mnist import CNN, FCN, fit_width, mnist_model
+from stn_jax.models.pure import count_params, functional
+from stn_jax.models.spatial_transformer import SpatialTransformer
+from stn_jax.training.metrics import classification_loss
+from tests.oracles import import_torch
+
+SIZES = {"R": 28, "RTS": 42, "P": 28, "E": 28, "TC": 60}
+MODELS = [
+    ("fcn", None),
+    ("cnn", None),
+    *itertools.product(["st_fcn", "st_cnn"], ["affine", "projective", "tps"]),
+]
+THETA_WIDTHS = {"affine": 6, "projective": 8, "tps": 32}
+every_model_of_table_1 = pytest.mark.parametrize(
+    ("distortion", "name", "transform"),
+    [(distortion, *model) for distortion in SIZES for model in MODELS],
+)
+
+
+def builder(distortion, name, transform):
+    """Return a network of Table 1, pooled behind the transformer where A.4 says so."""
+    size = SIZES[distortion]
+    downsample = transform is not None and distortion in ("RTS", "TC")
+    return mnist_model(name, (size, size, 1), transform=transform, downsample=downsample)
+
+
+def param_shapes(build):
+    params, state = jax.eval_shape(functional(build).init, jax.random.key(0))
+    assert state == {}
+    return jax.tree.map(lambda leaf: leaf.shape, params)
+
+
+def kernels(tree):
+    """Return the shapes of a subtree's kernels by layer."""
+    found = jax.tree.leaves_with_path(tree, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return {
+        "/".join(key.key for key in path[:-1]): shape
+        for path, shape in found
+        if path[-1].key == "kernel"
+    }
+
+
+@pytest.fixture
+def maps(monkeypatch):
+    """Record the layers of the next call with the spatial sizes they give, as a list."""
+    record = []
+
+    def recorded(kind, function):
+        def call(*args):
+            out = function(*args)
+            record.append((kind, *out.shape[1:-1]))
+            return out
+
+        return call
+
+    monkeypatch.setattr(layers.Conv, "__call__", recorded("conv", layers.Conv.__call__))
+    for module in (mnist, localisation):
+        for name in ("max_pool", "avg_pool"):
+            monkeypatch.setattr(module, name, recorded(name, getattr(module, name)))
+    return record
+
+
+def call(build, input_shape, batch=2):
+    """Return what a network gives, abstractly."""
+    return jax.eval_shape(lambda: build(nnx.Rngs(0))(jnp.zeros((batch, *input_shape))))
+
+
+@every_model_of_table_1
+def test_parameters_and_layers_of_table_1(distortion, name, transform, maps):
+    size = SIZES[distortion]
+    build = builder(distortion, name, transform)
+    params = param_shapes(build)
+
+    # D20: counted from the shapes, biases and localisers included.
+    sizes = [
+        np.prod(shape) for shape in jax.tree.leaves(params, is_leaf=lambda x: type(x) is tuple)
+    ]
+    assert sum(sizes) == pytest.approx(400_000, rel=0.05)
+
+    # D12, D13, D14: three weight layers, each with a bias a unit.
+    classifier = kernels(params["classifier"])
+    assert len(classifier) == 3
+    seen = size // 2 if transform and distortion in ("RTS", "TC") else size
+    if name.endswith("fcn"):
+        width = classifier["hidden1"][1]
+        expected = {
+            "hidden1": (seen * seen, width),
+            "hidden2": (width, width),
+            "classifier": (width, 10),
+        }
+    else:
+        width = classifier["conv1"][3]
+        last = {28: 2, 42: 6, 60: 10, 21: 1, 30: 3}[seen]
+        expected = {
+            "conv1": (9, 9, 1, width),
+            "conv2": (7, 7, width, width),
+            "classifier": (last * last * width, 10),
+        }
+    assert classifier == expected
+    for layer in params["classifier"].values():
+        assert layer["bias"] == layer["kernel"][-1:]
+
+    # D11, D15, D16: one transformer on the input, its localiser of the classifier's kind.
+    assert set(params) == ({"classifier", "transformer"} if transform else {"classifier"})
+    if transform:
+        found = kernels(params["transformer"])
+        regression = found.pop("regression")
+        assert regression == (32 if name == "st_fcn" else 20, THETA_WIDTHS[transform])
+        assert len(found) == 3
+        if name == "st_fcn":
+            last_two = {f"localisation/hidden/{i}": (32, 32) for i in (1, 2)}
+            assert found == {"localisation/hidden/0": (size * size, 32), **last_two}
+        else:
+            last = {28: 1, 42: 5, 60: 9}[size]
+            assert found == {
+                "localisation/conv1": (5, 5, 1, 20),
+                "localisation/conv2": (5, 5, 20, 20),
+                "localisation/hidden": (last * last * 20, 20),
+            }
+
+    # N5: theta is an output.
+    logits, auxiliary = call(build, (size, size, 1))
+    assert logits.shape == (2, 10) and logits.dtype == jnp.float32
+    if transform:
+        assert auxiliary["theta"].shape == (2, THETA_WIDTHS[transform])
+        assert auxiliary["warped"].shape == (2, size, size, 1)
+    else:
+        assert auxiliary == {}
+
+    # D13: nothing but dense layers, and the pooling behind the transformer.
+    if name.endswith("fcn"):
+        assert maps == ([("avg_pool", seen, seen)] if seen != size else [])
+
+
+CHAINS = {
+    (28, False): [20, 10, 4, 2],
+    (42, False): [34, 17, 11, 6],
+    (60, False): [52, 26, 20, 10],
+    (42, True): [13, 7, 1, 1],
+    (60, True): [22, 11, 5, 3],
+}
+LOCALISER_CHAINS = {28: [14, 10, 5, 1], 42: [21, 17, 9, 5], 60: [30, 26, 13, 9]}
+
+
+@pytest.mark.parametrize(("size", "downsample"), CHAINS)
+def test_spatial_sizes_in_the_cnns(size, downsample, maps):
+    """D14, D16, D18, D19: 42-34-17-11-6, and 21-13-7-1-1 behind the pooled transformer."""
+    kinds = ["conv", "max_pool", "conv", "max_pool"]
+    classifier = [(k, s, s) for k, s in zip(kinds, CHAINS[size, downsample], strict=True)]
+    if not downsample:
+        call(mnist_model("cnn", (size, size, 1)), (size, size, 1))
+        assert maps == classifier
+        maps.clear()
+    build = mnist_model("st_cnn", (size, size, 1), transform="affine", downsample=downsample)
+    call(build, (size, size, 1))
+    kinds = ["avg_pool", "conv", "max_pool", "conv"]
+    localiser = [(k, s, s) for k, s in zip(kinds, LOCALISER_CHAINS[size], strict=True)]
+    between = [("avg_pool", size // 2, size // 2)] if downsample else []
+    assert maps == localiser + between + classifier
+
+
+def test_classifiers_on_images_that_are_not_square(maps):
+    logits = jax.eval_shape(
+        lambda: CNN((21, 40, 3), width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 21, 40, 3)))
+    )
+    assert logits.shape == (1, 10)
+    assert maps == [("conv", 13, 32), ("max_pool", 7, 16), ("conv", 1, 10), ("max_pool", 1, 5)]
+    logits = jax.eval_shape(
+        lambda: FCN((5, 9, 2), width=3, num_classes=4, rngs=nnx.Rngs(0))(jnp.zeros((1, 5, 9, 2)))
+    )
+    assert logits.shape == (1, 4)
+
+
+# Values.
+
+
+@pytest.fixture
+def numpy_weights(monkeypatch):
+    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
+    rng = np.random.default_rng(0)
+
+    def he_normal(key, shape, dtype=jnp.float32):
+        scale = np.sqrt(2 / np.prod(shape[:-1]))
+        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
+
+    monkeypatch.setattr(layers, "he_normal", he_normal)
+
+
+def draw(*shape):
+    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
+
+
+def as_function(module):
+    return jax.jit(lambda x: module(x))
+
+
+def test_fcn_is_three_matrix_products_and_two_relus(numpy_weights):
+    fcn = FCN((5, 4, 2), width=7, rngs=nnx.Rngs(0))
+    fcn.hidden1.bias[...] = jnp.linspace(-1, 1, 7)
+    w1, w2, w3 = (
+        np.asarray(layer.kernel[...]) for layer in (fcn.hidden1, fcn.hidden2, fcn.classifier)
+    )
+    x = draw(3, 5, 4, 2)
+    hidden = np.maximum(x.reshape(3, 40) @ w1 + np.linspace(-1, 1, 7), 0)
+    expected = np.maximum(hidden @ w2, 0) @ w3
+    assert (expected < 0).any()  # no ReLU behind the classification layer
+    np.testing.assert_allclose(as_function(fcn)(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cnn_equals_torch(numpy_weights):
+    torch = import_torch()
+    f = torch.nn.functional
+    cnn = CNN((28, 22, 2), width=3, rngs=nnx.Rngs(0))
+    cnn.conv1.bias[...] = jnp.array([-0.5, 0, 0.5])
+    x = draw(2, 28, 22, 2)
+    w1, w2, w3 = (
+        torch.tensor(np.asarray(layer.kernel[...]))
+        for layer in (cnn.conv1, cnn.conv2, cnn.classifier)
+    )
+    y = torch.tensor(x.transpose(0, 3, 1, 2))
+    y = f.conv2d(y, w1.permute(3, 2, 0, 1), torch.tensor([-0.5, 0, 0.5]))
+    y = f.max_pool2d(f.relu(y), 2, ceil_mode=True)  # ReLU first here: it commutes with pooling
+    y = f.max_pool2d(f.relu(f.conv2d(y, w2.permute(3, 2, 0, 1))), 2, ceil_mode=True)
+    expected = (y.permute(0, 2, 3, 1).flatten(1) @ w3).numpy()
+    np.testing.assert_allclose(as_function(cnn)(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("downsample", [False, True])
+def test_before_training_a_transformer_changes_nothing(downsample, numpy_weights):
+    """M5, D18: the logits are the classifier's own, on the input or on its 2x2 averages."""
+    build = mnist_model(
+        "st_fcn", (10, 12, 1), transform="tps", downsample=downsample, num_params=15_000
+    )
+    module = build(nnx.Rngs(0))
+    x = draw(3, 10, 12, 1)
+    logits, auxiliary = as_function(module)(x)
+    np.testing.assert_array_equal(auxiliary["warped"], x)
+    np.testing.assert_array_equal(auxiliary["theta"], np.tile(TRANSFORMS["tps"].identity, (3, 1)))
+    seen = x.reshape(3, 5, 2, 6, 2, 1).mean(axis=(2, 4)) if downsample else x
+    np.testing.assert_allclose(logits, as_function(module.classifier)(seen), rtol=1e-5, atol=1e-5)
+
+
+def test_only_the_regression_layer_starts_at_zero():
+    """M5, with JAX's own random numbers."""
+    model = functional(mnist_model("st_cnn", (26, 26, 1), transform="affine", num_params=20_000))
+    params, _ = jax.jit(model.init)(jax.random.key(3))
+    other, _ = jax.jit(model.init)(jax.random.key(4))
+    for (path, leaf), another in zip(
+        jax.tree.leaves_with_path(params), jax.tree.leaves(other), strict=True
+    ):
+        names = [key.key for key in path]
+        if names[-2:] == ["regression", "bias"]:
+            np.testing.assert_array_equal(leaf, [1, 0, 0, 0, 1, 0])
+        elif names[-1] == "bias" or names[-2] == "regression":
+            assert not np.any(leaf), path
+        else:
+            fan_in = np.prod(leaf.shape[:-1])
+            np.testing.assert_allclose(np.std(leaf), np.sqrt(2 / fan_in), rtol=0.3)
+            assert np.abs(leaf - another).min() > 0, path
+
+
+def test_the_loss_is_cross_entropy_of_labels_alone(numpy_weights):
+    """M7: no term in theta, whatever it is; but its gradient reaches the transformer."""
+    build = mnist_model("st_fcn", (12, 12, 1), transform="affine", num_params=10_000)
+    model = functional(build)
+    params, state = model.init(jax.random.key(0))
+    regression = params["transformer"]["regression"]
+    regression["bias"] = jnp.array([0.8, 0.3, 0.1, -0.2, 1.1, 0.2])
+
+    class Batch:
+        image = draw(4, 12, 12, 1)
+        label = np.array([3, 1, 0, 9])
+
+    def loss(params):
+        return classification_loss(model.apply)(params, state, Batch, jax.random.key(0))
+
+    (value, (_, metrics)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (logits, _), _ = jax.jit(model.apply)(params, state, Batch.image)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -np.mean([log_probabilities[i, c] for i, c in enumerate(Batch.label)])
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert metrics.keys() == {"error"}
+    assert np.abs(gradient["transformer"]["regression"]["bias"]).min() > 0
+
+
+# The search for a width.
+
+
+class OneHidden(nnx.Module):
+    def __init__(self, width, *, rngs):
+        self.hidden = Dense(11, width, rngs=rngs)
+        self.out = Dense(width, 3, rngs=rngs)
+
+
+class TwoHidden(nnx.Module):
+    def __init__(self, width, *, rngs):
+        self.layers = nnx.List([Dense(8, width, rngs=rngs), Dense(width, width, rngs=rngs)])
+        self.out = Dense(width, 2, rngs=rngs)
+
+
+COUNTS = {
+    OneHidden: lambda w: 11 * w + w + 3 * w + 3,
+    TwoHidden: lambda w: 8 * w + w + w * w + w + 2 * w + 2,
+}
+
+
+@pytest.mark.parametrize("module", COUNTS)
+@pytest.mark.parametrize("num_params", [1, 17, 18, 100, 333, 334, 1234, 99_999, 1_000_000])
+def test_width_search_finds_the_nearest_count(module, num_params):
+    """Counts are linear or quadratic in the width."""
+    widths = range(1, 70_000 if module is OneHidden else 1_100)
+    distance = [abs(COUNTS[module](w) - num_params) for w in widths]
+    width = fit_width(lambda rngs, w: module(w, rngs=rngs), num_params)
+    assert distance[width - 1] == min(distance)
+
+
+@pytest.mark.parametrize(("name", "transform"), [("cnn", None), ("st_cnn", "tps")])
+def test_no_other_width_is_nearer_to_400k(name, transform):
+    build = mnist_model(name, (28, 28, 1), transform=transform)
+    width = param_shapes(build)["classifier"]["conv1"]["kernel"][-1]
+
+    def count(width):
+        def module(rngs):
+            classifier = CNN((28, 28, 1), width=width, rngs=rngs)
+            if transform is None:
+                return classifier
+            locate = localisation.ConvLocalisation((28, 28, 1), rngs=rngs)
+            return nnx.List([classifier, SpatialTransformer(locate, transform, rngs=rngs)])
+
+        return count_params(nnx.state(nnx.eval_shape(lambda: module(nnx.Rngs(0)))))
+
+    distances = {w: abs(count(w) - 400_000) for w in (width - 1, width, width + 1)}
+    assert min(distances, key=distances.get) == width
+
+
+def test_width_search_is_abstract_and_short():
+    calls = []
+
+    def build(rngs, width):
+        module = FCN((28, 28, 1), width=width, rngs=rngs)
+        calls.append(isinstance(module.hidden1.kernel[...], jax.core.Tracer))
+        return module
+
+    assert fit_width(build, 400_000) == 349
+    assert all(calls) and 3 <= len(calls) <= 6
+
+
+# Errors.
+
+
+@pytest.mark.parametrize("name", ["mlp", "st_", "", "st_st_fcn", "FCN"])
+def test_unknown_names_list_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"unknown model '{name}'.*fcn, cnn, st_fcn, st_cnn"):
+        mnist_model(name, (28, 28, 1), transform="affine")
+
+
+@pytest.mark.parametrize("name", ["st_fcn", "st_cnn"])
+def test_missing_transform_is_an_error(name):
+    with pytest.raises(ValueError, match=f"model '{name}' needs a transform, got transform=None"):
+        mnist_model(name, (28, 28, 1))
+
+
+@pytest.mark.parametrize("name", ["fcn", "cnn"])
+def test_superfluous_transform_is_an_error(name):
+    with pytest.raises(ValueError, match=f"model '{name}' takes no transform, got.*'affine'"):
+        mnist_model(name, (28, 28, 1), transform="affine")
+
+
+@pytest.mark.parametrize("name", ["fcn", "cnn"])
+def test_superfluous_downsampling_is_an_error(name):
+    with pytest.raises(ValueError, match=f"downsample.*model '{name}' has none"):
+        mnist_model(name, (28, 28, 1), downsample=True)
+
+
+def test_unknown_transform_is_an_error():
+    with pytest.raises(ValueError, match="unknown transform 'spline'"):
+        mnist_model("st_fcn", (28, 28, 1), transform="spline")
+
+
+@pytest.mark.parametrize("shape", [(20, 28, 1), (28, 20, 1), (5, 5, 1)])
+def test_too_small_images_are_an_error(shape):
+    with pytest.raises(ValueError, match=r"CNN needs inputs of 21x21 at least, got \("):
+        mnist_model("cnn", shape)
+
+
+def test_users_own_transform_and_number_of_classes():
+    build = mnist_model(
+        "st_fcn", (28, 28, 1), transform=thin_plate_spline(3), num_classes=19, num_params=50_000
+    )
+    logits, auxiliary = call(build, (28, 28, 1))
+    assert logits.shape == (2, 19) and auxiliary["theta"].shape == (2, 18)

@@ -1,0 +1,39 @@
+from stn_jax.data import mnist
+from stn_jax.launch.cli import load_config_module
+from stn_jax.reporting import published
+
+
+def test_table_1_has_the_cells_of_the_sweep():
+    selections = load_config_module("configs/distorted_mnist.py").sweep()
+    cells = {
+        ",".join(filter(None, (distortion, *row, "fast")))
+        for row, values in published.TABLE_1.items()
+        for distortion in values
+    }
+    assert cells == set(selections)
+
+
+def test_only_the_variants_of_tc_that_the_paper_does_not_name_are_unpublished():
+    unpublished = {
+        (distortion, transform)
+        for (_, transform), values in published.TABLE_1.items()
+        for distortion, value in values.items()
+        if value is None
+    }
+    assert unpublished == {("TC", "Proj"), ("TC", "TPS")}
+
+
+def test_the_paper_s_order_holds():
+    """Transformers never hurt, and the convolutional kind is better (Sect. 4.1)."""
+    table = published.TABLE_1
+    for kind in ("FCN", "CNN"):
+        for transform in ("Aff", "Proj", "TPS"):
+            for distortion, value in table[f"ST-{kind}", transform].items():
+                assert value is None or value <= table[kind, ""][distortion]
+    for transform in ("Aff", "Proj", "TPS"):
+        for distortion, value in table["ST-CNN", transform].items():
+            assert value is None or value < table["ST-FCN", transform][distortion]
+
+
+def test_fingerprint_is_that_of_the_data():
+    assert published.MNIST_FINGERPRINT == mnist.PUBLISHED_FINGERPRINT

@@ -1,0 +1,229 @@
+import math
+
+import pytest
+
+from stn_jax.reporting.runs import RecordError, find_runs
+from stn_jax.reporting.tables import Place, place_of, table_1
+from tests.reporting.synthetic import config_of, write_record
+
+FCN = Place("R", "FCN", "")
+AFFINE = Place("RTS", "ST-FCN", "Aff")
+
+
+def tables(folder):
+    return table_1(find_runs([folder]), config_of)
+
+
+def the_table(folder):
+    (table,) = tables(folder)
+    return table
+
+
+def notes(table, mark):
+    return [text for other, text in table.notes if other == mark]
+
+
+def test_mean_and_spread_over_seeds_of_several_runs(tmp_path):
+    write_record(tmp_path / "a", FCN, seeds=[0, 2], errors=[1.0, 2.0])
+    write_record(tmp_path / "b", FCN, seeds=[1], errors=[4.5])
+    table = the_table(tmp_path)
+    cell = table.cells[FCN]
+    assert cell.errors == {0: 1.0, 1: 4.5, 2: 2.0}
+    assert cell.mean == pytest.approx(7.5 / 3)
+    assert cell.std == pytest.approx(math.sqrt((1.5**2 + 2.0**2 + 0.5**2) / 2))
+    assert cell.published == 2.1
+    assert cell.marks == ""
+    assert table.title.startswith("Table 1, distorted MNIST: test error in %, published / ours")
+    settings = "Recipe 'fast': Adam, 2,000 iterations, momentum 0.9, seeds 0, 1, 2."
+    assert "standard deviation (n - 1)" in table.title and table.title.endswith(settings)
+    assert [run.label for run in table.runs] == ["a", "b"]
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    write_record(tmp_path / "a", FCN, errors=[1.25])
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].std) == (1.25, None)
+    assert "deviation" not in table.title and table.title.endswith("seed 0.")
+
+
+def test_the_whole_table_is_shown_and_missing_cells_are_empty(tmp_path):
+    write_record(tmp_path / "a", FCN)
+    table = the_table(tmp_path)
+    assert table.columns == ("R", "RTS", "P", "E", "TC")
+    assert len(table.rows) == 8 and len(table.cells) == 40
+    missing = table.cells[Place("E", "ST-CNN", "TPS")]
+    assert (missing.published, missing.mean, missing.std, missing.marks) == (1.1, None, None, "")
+    assert table.cells[Place("TC", "ST-CNN", "TPS")].published is None
+    assert any("TC: published in the paper's text" in text for text in notes(table, ""))
+    assert "–: not published, or no finished run." in notes(table, "")
+
+
+def test_models_that_the_paper_lacks_get_their_row(tmp_path):
+    place = Place("TC", "ST-CNN", "Attention")
+    write_record(tmp_path / "a", place, errors=[3.0])
+    table = the_table(tmp_path)
+    assert table.rows[8:] == (("ST-CNN", "Attention"),)
+    assert (table.cells[place].mean, table.cells[place].published) == (3.0, None)
+
+
+def test_recipes_and_toy_digits_have_their_own_tables(tmp_path):
+    write_record(tmp_path / "fast", FCN, errors=[1.0])
+    write_record(tmp_path / "paper", FCN, errors=[2.0], recipe="paper")
+    write_record(tmp_path / "toy", FCN, errors=[3.0], recipe="quickstart")
+    write_record(tmp_path / "toy_fast", FCN, errors=[4.0], data__digits="sklearn")
+    write_record(
+        tmp_path / "quick_mnist", FCN, errors=[5.0], recipe="quickstart", data__digits="mnist"
+    )
+    found = {table.stem: table for table in tables(tmp_path)}
+    means = {stem: table.cells[FCN].mean for stem, table in found.items()}
+    assert means == {
+        "table1_fast": 1.0,
+        "table1_paper": 2.0,
+        "toy_quickstart_sklearn": 3.0,
+        "toy_fast_sklearn": 4.0,
+        "toy_quickstart_mnist": 5.0,
+    }
+    for stem, table in found.items():
+        assert table.compared == stem.startswith("table1")
+        assert ("not an experiment of the paper" in table.title) == stem.startswith("toy")
+        assert ("Jaderberg" in str(table.notes)) == stem.startswith("table1")
+    toy = found["toy_quickstart_sklearn"]
+    assert (toy.columns, toy.rows) == (("R",), (("FCN", ""),))
+    assert toy.cells[FCN].published is None
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"training__num_steps": 400}, "training.num_steps 400 instead of 2000"),
+        ({"optimizer__learning_rate": 0.01}, "optimizer.learning_rate 0.01 instead of 0.001"),
+        (
+            {"optimizer__multipliers": {"localisation": 0.1}},
+            "optimizer.multipliers.localisation 0.1 instead of absent",
+        ),
+        ({"model__num_params": 9}, "model.num_params 9 instead of 400000"),
+        ({"fingerprint": "abc"}, "data abc, not the published MNIST"),
+    ],
+)
+def test_settings_that_are_not_the_recipe_s_are_marked(tmp_path, change, text):
+    write_record(tmp_path / "a", FCN, errors=[1.5], **change)
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (1.5, "s")
+    assert notes(table, "s") == [f"settings not the recipe's: {text}: R FCN."]
+
+
+def test_what_does_not_change_the_result_is_not_marked(tmp_path):
+    incidental = {
+        "name": "other",
+        "runtime__steps_per_call": 1,
+        "training__log_every": 7,
+        "training__eval_every": 7,
+        "training__eval_batch_size": 7,
+    }
+    write_record(tmp_path / "a", FCN, **incidental)
+    assert the_table(tmp_path).cells[FCN].marks == ""
+
+
+def test_validation_errors_are_never_shown(tmp_path):
+    write_record(tmp_path / "a", FCN, errors=[1.5], data__evaluate_on="validation")
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (None, "s")
+    assert "data.evaluate_on validation instead of test: R FCN" in notes(table, "s")[0]
+    assert table.title.endswith("no finished run.")
+
+
+def test_runs_of_other_settings_are_left_out_where_the_recipe_has_a_result(tmp_path):
+    write_record(tmp_path / "good", FCN, errors=[1.0])
+    write_record(tmp_path / "other", FCN, errors=[9.0], seeds=[1], optimizer__momentum=0.0)
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].errors, table.cells[FCN].marks) == ({0: 1.0}, "")
+    left_out = "Left out, optimizer.momentum 0.0 instead of 0.9: R FCN (other)."
+    assert left_out in notes(table, "")
+    assert len(table.runs) == 2
+
+
+def test_different_settings_are_not_mixed(tmp_path):
+    write_record(tmp_path / "a", FCN, optimizer__momentum=0.0)
+    write_record(tmp_path / "b", FCN, seeds=[1], optimizer__momentum=0.5)
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (None, "s")
+    assert ["0.0" in text or "0.5" in text for text in notes(table, "s")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mark", "text"),
+    [
+        ({"upto": 1000}, "u", "not finished, at step 1,000 of 2,000: R FCN (b)."),
+        ({"end": False}, "u", "not finished, at step 2,000 of 2,000: R FCN (b)."),
+        (
+            {"upto": 500, "more": [{"kind": "diverged", "step": 700}]},
+            "d",
+            "diverged, at step 700 of 2,000: R FCN (b).",
+        ),
+    ],
+)
+def test_runs_without_an_end_are_marked_and_do_not_count(tmp_path, arguments, mark, text):
+    write_record(tmp_path / "b", FCN, seeds=[1], errors=[9.0], **arguments)
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (None, mark)
+    assert notes(table, mark) == [text]
+
+    write_record(tmp_path / "a", FCN, seeds=[0], errors=[1.0])
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (1.0, mark)
+    assert notes(table, mark) == [text]
+
+
+def test_fewer_seeds_than_other_cells_are_marked(tmp_path):
+    write_record(tmp_path / "a", FCN, seeds=[0, 1, 2], errors=[1.0, 2.0, 3.0])
+    write_record(tmp_path / "b", AFFINE, seeds=[0, 2], errors=[1.0, 2.0])
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].marks, table.cells[AFFINE].marks) == ("", "n")
+    assert notes(table, "n") == ["fewer seeds than others, only seeds 0, 2: RTS ST-FCN Aff."]
+
+
+def test_a_note_is_shared_by_the_cells_it_is_true_of(tmp_path):
+    for name, place in (("a", FCN), ("b", AFFINE)):
+        write_record(tmp_path / name, place, training__num_steps=400)
+    assert notes(the_table(tmp_path), "s") == [
+        "settings not the recipe's: training.num_steps 400 instead of 2000: R FCN; RTS ST-FCN Aff."
+    ]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"upto": 1000}])
+def test_the_same_seed_twice_is_an_error(tmp_path, arguments):
+    first = write_record(tmp_path / "a", FCN, seeds=[0, 1], errors=[1.0, 2.0])
+    second = write_record(tmp_path / "b", FCN, seeds=[1, 2], errors=[3.0, 4.0], **arguments)
+    with pytest.raises(RecordError, match=f"R FCN: seed 1 is in both {first} and {second}"):
+        tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model__name": "lenet"},
+        {"model__transform": "spiral"},
+        {"data__distortion": "T"},
+        {"data": {"distortion": "R"}},
+        {"model": {}},
+    ],
+)
+def test_other_experiments_are_named(tmp_path, change):
+    path = write_record(tmp_path / "a", FCN, **change)
+    with pytest.raises(RecordError, match=f"{path}: run R-FCN-fast is not one of Table 1"):
+        tables(tmp_path)
+
+
+def test_unknown_recipes_are_named(tmp_path):
+    def reference(place, recipe):
+        raise ValueError(f"no {recipe!r} to select.")
+
+    path = write_record(tmp_path / "a", FCN, recipe="slow")
+    with pytest.raises(RecordError, match=f"{path}: no 'slow' to select"):
+        table_1(find_runs([tmp_path]), reference)
+
+
+def test_place_of_a_run(tmp_path):
+    write_record(tmp_path / "a", AFFINE)
+    place = place_of(find_runs([tmp_path])[0])
+    assert place == AFFINE and str(place) == "RTS ST-FCN Aff"

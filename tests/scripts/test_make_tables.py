@@ -1,0 +1,99 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import make_tables
+from stn_jax.launch.cli import load_config_module
+from tests.reporting.synthetic import write_record
+
+CONFIGS = load_config_module(make_tables.CONFIG)
+
+
+def write_run(folder, selection, *, error=1.0, **changes):
+    """Write the record of a run of the experiment's own config."""
+    config = json.loads(json.dumps(CONFIGS.get_config(selection).to_dict()))
+    return write_record(folder, recipe=config["recipe"], errors=[error], **config, **changes)
+
+
+def table_of(capsys, *arguments):
+    make_tables.main([*map(str, arguments), "--format", "csv"])
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+@pytest.mark.parametrize("recipe", ["fast", "paper"])
+def test_every_run_of_the_sweep_fills_its_cell_unmarked(tmp_path, capsys, recipe):
+    expected = {}
+    for number, selection in enumerate(CONFIGS.sweep(recipe)):
+        write_run(tmp_path / str(number), selection, error=float(number))
+        expected[selection] = number
+    rows = table_of(capsys, tmp_path)
+    found = {
+        ",".join(
+            filter(None, (row["distortion"], row["model"], row["transform"], row["recipe"]))
+        ): (float(row["mean"]))
+        for row in rows
+    }
+    assert found == expected and len(found) == 40
+    assert {row["marks"] for row in rows} == {""}
+    num_steps = {"fast": "20000", "paper": "150000"}
+    assert {row["steps"] for row in rows} == {num_steps[recipe]}
+
+
+def test_overridden_settings_are_marked(tmp_path, capsys):
+    path = write_run(tmp_path / "a", "R,ST-CNN,TPS")
+    path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5'))
+    (row,) = (row for row in table_of(capsys, tmp_path) if row["mean"])
+    assert (row["model"], row["transform"], row["marks"]) == ("ST-CNN", "TPS", "s")
+
+
+def test_prints_one_format_and_writes_the_others(tmp_path, capsys):
+    write_run(tmp_path / "runs/a", "R,FCN", error=1.23)
+    write_run(tmp_path / "runs/b", "R,FCN,quickstart", error=45.6)
+    make_tables.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "2.1 / 1.23" in printed and "45.60" in printed and "│" in printed
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    stems = ("table1_fast", "toy_quickstart_sklearn")
+    assert set(written) == {stem + end for stem in stems for end in (".md", ".tex", ".csv")}
+    for name, text in written.items():
+        assert ("1.23" in text) == name.startswith("table1")
+        assert ("45.6" in text) == name.startswith("toy")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "there is no record.jsonl below"), ("{}", "record.jsonl: not a run record")],
+)
+def test_errors_are_one_line(tmp_path, text, message):
+    if text:
+        (tmp_path / "record.jsonl").write_text(text)
+    with pytest.raises(SystemExit, match=rf"^make_tables.py: .*{message}") as caught:
+        make_tables.main([str(tmp_path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_the_config_file_does_not_have_is_named(tmp_path):
+    path = write_run(tmp_path / "a", "R,FCN")
+    path.write_text(path.read_text().replace('"recipe": "fast"', '"recipe": "slow"'))
+    with pytest.raises(SystemExit, match=f"{path}: no 'slow' to select.") as caught:
+        make_tables.main([str(tmp_path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_help_explains_itself():
+    script = Path(make_tables.__file__)
+    said = subprocess.run(
+        [sys.executable, script, "--help"],
+        env={**os.environ, "PYTHONPATH": str(script.parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    ).stdout
+    assert all(word in said for word in ("RUNS", "terminal", "latex", "--out", "pooled"))

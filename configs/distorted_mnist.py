@@ -1,6 +1,6 @@
-"""Distorted MNIST: Table 1 of the paper (Sect. 4.1, appendix A.4).
+r"""Distorted MNIST: Table 1 of the paper (Sect. 4.1, appendix A.4).
 
-One run:     python experiments/distorted_mnist.py --workdir runs/one \\
+One run:     python experiments/distorted_mnist.py --workdir runs/one \
                  --config configs/distorted_mnist.py:RTS,ST-FCN,TPS
 The table:   python scripts/sweep.py configs/distorted_mnist.py --runs-dir runs/table1
 A part:      python scripts/sweep.py configs/distorted_mnist.py:R,E,ST-FCN --runs-dir runs/table1

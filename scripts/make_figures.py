@@ -65,18 +65,33 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--examples",
         metavar="N",
         dest="indices",
-        type=lambda text: list(range(int(text))),
+        type=first_digits,
         default=list(range(4)),
         help="the first N test digits (default: 4)",
     )
     which.add_argument(
         "--indices",
         metavar="I,J,...",
-        type=lambda text: [int(word) for word in text.split(",")],
+        type=listed_digits,
         help="these test digits, counted from 0",
     )
     which.add_argument("--curves-only", action="store_true", help="no examples")
     return parser.parse_args(argv)
+
+
+def first_digits(text: str) -> list[int]:
+    """Read the value of --examples."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number.")
+    return list(range(int(text)))
+
+
+def listed_digits(text: str) -> list[int]:
+    """Read the value of --indices."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 8,61.") from None
 
 
 def path_of(out: Path, run: Run, kind: str) -> Path:
@@ -88,7 +103,7 @@ def path_of(out: Path, run: Run, kind: str) -> Path:
 
 def has_examples(run: Run) -> bool:
     """Tell whether a run can be shown at work, and say so if not."""
-    if not run.config["model"]["transform"]:
+    if not place_of(run).transform:
         return False
     # Opening the checkpoints of a run that may still be going would disturb it.
     lack = f"is {run.status}" if run.status != "finished" else ""
@@ -123,6 +138,7 @@ def apply_to_digits(run: Run, indices: Sequence[int]) -> figures.Examples:
     config = ConfigDict(run.config)
     distortion = DISTORTIONS[config.data.distortion]
     test = distorted_digits(run, indices)
+    # As the experiment builds it; dropout has no part in evaluation.
     model = functional(
         mnist_model(
             config.model.name,

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stn_jax.launch.cli import load_config_module
+from stn_jax.training.optim import SCHEDULES
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "fidelity.md"
 
@@ -176,3 +179,24 @@ def test_what_is_wrong_is_found(row, message):
     found = violations(document(M3=row))
     assert len(found) == 1
     assert message in found[0]
+
+
+# Statements that no other test is about.
+
+
+def test_the_paper_recipe_is_that_of_appendix_a4():
+    """D18, D22, D23: the same for all models, and nothing that the appendix does not have."""
+    module = load_config_module(ROOT / "configs" / "distorted_mnist.py")
+    configs = [module.get_config(selection) for selection in module.sweep("paper")]
+    assert len(configs) == 5 * 8
+    for config in configs:
+        assert (config.training.num_steps, config.training.batch_size) == (150_000, 256)
+        assert config.model.dropout == 0
+        pooled = bool(config.model.transform) and config.data.distortion in ("RTS", "TC")
+        assert config.model.downsample == pooled
+        assert config.optimizer == configs[0].optimizer
+    optimizer = configs[0].optimizer
+    assert (optimizer.name, optimizer.weight_decay, len(optimizer.multipliers)) == ("sgd", 0, 0)
+    rate = SCHEDULES[optimizer.schedule](optimizer, 150_000)
+    rates = [float(rate(step)) for step in (0, 49_999, 50_000, 99_999, 100_000, 149_999)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4], rel=1e-6)

@@ -43,7 +43,7 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         return rest
 
     def main(_: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every detail otherwise.
+        logging.set_verbosity(logging.FATAL)  # Orbax logs what it raises, with long tracebacks.
         run_config, workdir = config_flag.value, Path(workdir_flag.value)
         # What is wrong with config or data shows while the problem is built.
         with one_line_errors(ValueError, KeyError, FileNotFoundError, code=EXIT_USAGE):

@@ -89,14 +89,14 @@ class Cell:
         return statistics.fmean(self.errors.values()) if self.errors else None
 
     @property
-    def marks(self) -> str:
-        """The letters of the remarks, each once."""
-        return "".join(dict.fromkeys(remark.mark for remark in self.remarks))
-
-    @property
     def std(self) -> float | None:
         """The sample standard deviation (n - 1) over seeds, None with less than two."""
         return statistics.stdev(self.errors.values()) if len(self.errors) > 1 else None
+
+    @property
+    def marks(self) -> str:
+        """The letters of the remarks, each once."""
+        return "".join(dict.fromkeys(remark.mark for remark in self.remarks))
 
 
 @dataclass(frozen=True)

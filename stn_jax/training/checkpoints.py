@@ -1,5 +1,7 @@
 """Checkpoints of the training state; the only file that knows Orbax."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ class Checkpoints:
             state=ocp.args.StandardSave(tree),
             progress=ocp.args.JsonSave({"loop": progress, "shapes": _shapes(tree)}),
         )
-        self._manager.save(step, args=items)
+        with self._saving():
+            self._manager.save(step, args=items)
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Return state and progress of the last complete checkpoint.
@@ -67,9 +70,27 @@ class Checkpoints:
         return TrainState(**restored.state), progress["loop"]
 
     def close(self) -> None:
-        """Wait until everything is on disk."""
-        self._manager.wait_until_finished()
+        """Wait until everything is on disk.
+
+        Raises:
+          RunError: if that fails, as on a full disk; earlier checkpoints stay as they are.
+        """
+        with self._saving():
+            self._manager.wait_until_finished()
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Turn what Orbax raises, from its background threads too, into one line."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            full = "No space left on device" in str(error)
+            reason = "no space left on device" if full else str(error).splitlines()[0]
+            raise RunError(
+                f"saving to {self._manager.directory} failed: {reason}. The last complete "
+                f"checkpoint is {self.latest_step}; the same command continues from there."
+            ) from error
 
 
 def _shapes(tree: Any) -> dict[str, list[int]]:

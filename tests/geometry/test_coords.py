@@ -30,6 +30,12 @@ def test_both_directions_against_the_formula(shape, align_corners):
     np.testing.assert_allclose(to_normalised(pixels, shape, **options), points, atol=1e-6)
 
 
+def test_one_pixel_has_one_position():
+    pixels = np.array([[-3.0, 1], [0, 1], [0.4, 1]], np.float32)
+    np.testing.assert_array_equal(to_normalised(pixels, (3, 1)), 0)
+    np.testing.assert_array_equal(to_pixels(pixels, (1, 1)), 0)
+
+
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
 @pytest.mark.parametrize("size", [1, 2, 5, 28])
 def test_centres_of_an_axis(size, align_corners):

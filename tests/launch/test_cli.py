@@ -128,8 +128,8 @@ def test_table_1_is_forty_runs_with_a_config_each(config_file):
     transforms = {"fcn": {""}, "cnn": {""}} | dict.fromkeys(
         ("st_fcn", "st_cnn"), {"affine", "projective", "tps"}
     )
-    assert places == {(d, m, t) for d in "R RTS P E TC".split() for m in transforms
-                      for t in transforms[m]}  # fmt: skip
+    heads = [(model, transform) for model in transforms for transform in transforms[model]]
+    assert places == {(d, *head) for d in ("R", "RTS", "P", "E", "TC") for head in heads}
 
 
 @pytest.mark.parametrize(

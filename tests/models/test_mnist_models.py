@@ -43,9 +43,13 @@ def param_shapes(build):
     return jax.tree.map(lambda leaf: leaf.shape, params)
 
 
+def is_shape(leaf):
+    return isinstance(leaf, tuple)
+
+
 def kernels(tree):
     """Return the shapes of a subtree's kernels by layer."""
-    found = jax.tree.leaves_with_path(tree, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    found = jax.tree.leaves_with_path(tree, is_leaf=is_shape)
     return {
         "/".join(key.key for key in path[:-1]): shape
         for path, shape in found
@@ -85,9 +89,7 @@ def test_parameters_and_layers_of_table_1(distortion, name, transform, maps):
     params = param_shapes(build)
 
     # D20: counted from the shapes, biases and localisers included.
-    sizes = [
-        np.prod(shape) for shape in jax.tree.leaves(params, is_leaf=lambda x: type(x) is tuple)
-    ]
+    sizes = [np.prod(shape) for shape in jax.tree.leaves(params, is_leaf=is_shape)]
     assert sum(sizes) == pytest.approx(400_000, rel=0.05)
 
     # D12, D13, D14: three weight layers, each with a bias a unit.
@@ -255,21 +257,16 @@ def test_before_training_a_transformer_changes_nothing(downsample, numpy_weights
 
 def test_only_the_regression_layer_starts_at_zero():
     """M5, with JAX's own random numbers."""
-    model = functional(mnist_model("st_cnn", (26, 26, 1), transform="affine", num_params=20_000))
+    model = functional(mnist_model("st_fcn", (9, 9, 1), transform="affine", num_params=6_000))
     params, _ = jax.jit(model.init)(jax.random.key(3))
-    other, _ = jax.jit(model.init)(jax.random.key(4))
-    for (path, leaf), another in zip(
-        jax.tree.leaves_with_path(params), jax.tree.leaves(other), strict=True
-    ):
+    for path, leaf in jax.tree.leaves_with_path(params):
         names = [key.key for key in path]
         if names[-2:] == ["regression", "bias"]:
             np.testing.assert_array_equal(leaf, [1, 0, 0, 0, 1, 0])
         elif names[-1] == "bias" or names[-2] == "regression":
             assert not np.any(leaf), path
         else:
-            fan_in = np.prod(leaf.shape[:-1])
-            np.testing.assert_allclose(np.std(leaf), np.sqrt(2 / fan_in), rtol=0.3)
-            assert np.abs(leaf - another).min() > 0, path
+            np.testing.assert_allclose(np.std(leaf), np.sqrt(2 / leaf.shape[0]), rtol=0.2)
 
 
 def test_the_loss_is_cross_entropy_of_labels_alone(numpy_weights):
@@ -344,6 +341,17 @@ def test_no_other_width_is_nearer_to_400k(name, transform):
 
     distances = {w: abs(count(w) - 400_000) for w in (width - 1, width, width + 1)}
     assert min(distances, key=distances.get) == width
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "width"),
+    [("fcn", 28, 349), ("fcn", 60, 108), ("cnn", 28, 89), ("cnn", 42, 86), ("cnn", 60, 80)],
+)
+def test_400k_needs_widths_outside_the_papers_ranges(name, size, width):
+    """D21: 128 to 256 units and 32 to 64 filters are stated."""
+    params = param_shapes(mnist_model(name, (size, size, 1)))["classifier"]
+    second = {"fcn": "hidden2", "cnn": "conv2"}[name]
+    assert params[second]["kernel"][-2:] == (width, width)
 
 
 def test_width_search_is_abstract_and_short():

@@ -15,10 +15,10 @@ from tests.reporting.synthetic import write_record
 CONFIGS = load_config_module(make_tables.CONFIG)
 
 
-def write_run(folder, selection, *, error=1.0, **changes):
+def write_run(folder, selection, *, error=1.0):
     """Write the record of a run of the experiment's own config."""
     config = json.loads(json.dumps(CONFIGS.get_config(selection).to_dict()))
-    return write_record(folder, recipe=config["recipe"], errors=[error], **config, **changes)
+    return write_record(folder, errors=[error], **config)
 
 
 def table_of(capsys, *arguments):

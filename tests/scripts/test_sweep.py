@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -74,7 +75,8 @@ def main(config, workdir, overrides):
 
     requests = []
     signal.signal(signal.SIGTERM, lambda *_: requests.append(1))
-    write("run" if not lines else "session", began=time.time(), cpus=sorted(CPUS))
+    process = {"began": time.time(), "cpus": sorted(CPUS), "group": os.getpgrp()}
+    write("run" if not lines else "session", **process)
     FATES.get(config.partition(":")[2], lambda: None)()
     steps = int(overrides.get("--config.training.num_steps", 4))
     while step < steps:
@@ -93,13 +95,19 @@ main(config, workdir, dict(text.split("=", 1) for text in overrides))
 """
 
 
+def cores():
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+
 @pytest.fixture(autouse=True)
 def toy(tmp_path, monkeypatch):
     for folder, text in (("configs", CONFIG), ("experiments", EXPERIMENT)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "toy.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = cores()
+    yield
+    assert cores() == before
 
 
 def run_sweep(*arguments, selection=""):
@@ -174,36 +182,37 @@ def test_a_failed_run_is_tried_again(capsys):
 
 
 def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys):
-    overrides = "--", "--config.training.num_steps=20", "--config.runtime.delay=0.05"
-    name = "good+training.num_steps=20"
+    overrides = "--", "--config.training.num_steps=100", "--config.runtime.delay=0.05"
+    name = "good+training.num_steps=100"
     selection = "good,better"
     began = time.monotonic()
-    assert run_sweep("--workers", "1", "--minutes", "0.008", *overrides, selection=selection) == 75
-    assert time.monotonic() - began < 0.9  # the 20 steps alone take 1 s
+    assert run_sweep("--workers", "1", "--minutes", "0.02", *overrides, selection=selection) == 75
+    assert time.monotonic() - began < 4  # the 100 steps alone take 5 s
     out = capsys.readouterr().out
     stopped = record(name)[-1]["step"]
-    assert 1 <= stopped < 20
+    assert 1 <= stopped < 100
     assert f"{name}: asked to save and stop" in out
     assert f"{name}: interrupted at step {stopped}" in out
     assert "2 runs: 1 interrupted, 1 waiting.\nThe same command continues.\n" in out
     found, table = states(capsys, selection, *overrides)
-    assert found == {name: "interrupted", "better+training.num_steps=20": "waiting"}
-    assert re.search(rf"interrupted +{stopped}/20 +{15 - stopped:.2f} +0?{stopped}:00\n", table)
+    assert found == {name: "interrupted", "better+training.num_steps=100": "waiting"}
+    assert re.search(rf"interrupted +{stopped}/100 +{15 - stopped:.2f} +0?{stopped}:00\n", table)
 
     assert run_sweep("--workers", "2", *overrides[:2], selection=selection) == 0
     assert f"{name}: continues after step {stopped}\n" in capsys.readouterr().out
     lines = record(name)
     assert [line["step"] for line in lines if line["kind"] == "session"] == [stopped]
-    assert [line["step"] for line in lines if line["kind"] == "eval"] == list(range(1, 21))
+    assert [line["step"] for line in lines if line["kind"] == "eval"] == list(range(1, 101))
 
 
 @pytest.mark.parametrize("name", ["ctrl-c", "sigterm"])
 def test_signals_stop_as_the_time_budget_does(capsys, name):
     """The toy sends the signal; it waits long enough to notice that it has to stop itself."""
-    assert run_sweep("--workers", "1", selection=f"good,{name},better") == 75
+    delay = "--config.runtime.delay=0.3"
+    assert run_sweep("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
     out = capsys.readouterr().out
     assert f"{name}: asked to save and stop" in out and f"{name}: interrupted at step 1" in out
-    assert "3 runs: 1 done, 1 interrupted, 1 waiting." in out
+    assert "good: asked to save and stop" in out and "good: interrupted" in out
     assert not Path("runs/better").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -260,16 +269,34 @@ def test_a_dry_run_prints_commands_that_work(capsys):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_workers_run_side_by_side_on_their_own_cores():
-    before = os.sched_getaffinity(0)
     selection = "a,b,c,d"
     assert run_sweep("--workers", "2", "--", "--config.runtime.delay=0.1", selection=selection) == 0
-    assert os.sched_getaffinity(0) == before
     shares = [set(share) for share in local.cpu_shares(2)]
     runs = [record(name) for name in "abcd"]
     assert {tuple(lines[0]["cpus"]) for lines in runs} == {tuple(sorted(s)) for s in shares}
+    # Ctrl-C in a terminal goes to the sweep's group: it must not reach the workers as well.
+    assert os.getpgrp() not in {lines[0]["group"] for lines in runs}
     spans = [(lines[0]["began"], lines[-1]["ended"]) for lines in runs]
-    together = [sum(a <= begin < b for a, b in spans) for begin, _ in spans]
-    assert max(together) == 2
+    pairs = list(itertools.combinations(range(4), 2))
+    together = [
+        (i, j) for i, j in pairs if max(spans[i][0], spans[j][0]) < min(spans[i][1], spans[j][1])
+    ]
+    assert 1 <= len(together) <= 3
+    if len(cores()) > 1:
+        assert not any(set(runs[i][0]["cpus"]) & set(runs[j][0]["cpus"]) for i, j in together)
+
+
+def test_a_sweep_that_breaks_leaves_no_process_behind(monkeypatch, capsys):
+    def report(self, run, progress):
+        if Path("runs/good/record.jsonl").exists():
+            raise BrokenPipeError("nobody reads this")
+
+    monkeypatch.setattr(sweep.Display, "report", report)
+    monkeypatch.setattr(local, "REPORT_SECONDS", 0.0)
+    assert run_sweep("--", "--config.runtime.delay=0.3", selection="good") == 1
+    assert "nobody reads this\n" in capsys.readouterr().err
+    time.sleep(0.5)
+    assert record("good")[-1]["kind"] != "end"
 
 
 @pytest.mark.parametrize(
@@ -290,12 +317,10 @@ def test_a_wrong_command_line_starts_nothing(capsys, arguments, message):
 
 
 def test_a_terminal_shows_all_steps_in_one_bar(monkeypatch):
+    assert run_sweep(selection="good") == 0
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    run_sweep(selection="good")
-    assert "0.00/8.00" not in terminal.getvalue()
-    terminal.truncate(0)
     assert run_sweep() == 0
     bars = terminal.getvalue().split("\r")
     assert any(" 4.00/8.00 " in bar and "step/s" in bar for bar in bars)

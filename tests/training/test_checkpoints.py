@@ -51,3 +51,19 @@ def test_an_unfinished_save_is_not_a_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.latest_step == 1
     checkpoints.close()
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
+    """Orbax raises this at the next save or at the end; seen on a real, full file system."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(), {})
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device [28]\nmore")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(RunError, match=r"no space left on device. The last complete .* is 1;"):
+        checkpoints.save(2, state(), {})
+    checkpoints.close()

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 600
 SETTINGS = {

@@ -1,0 +1,36 @@
+import sys
+import types
+
+import pytest
+
+from stn_jax.training.errors import ConfigError
+from stn_jax.training.summaries import Summaries
+
+
+def test_scalars_of_each_seed_are_written(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, directory):
+            assert directory == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, *arguments):
+            written.append(arguments)
+
+        def close(self):
+            written.append("closed")
+
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    with Summaries(tmp_path, enabled=True) as summaries:
+        summaries.write("train", 5, {"loss": [0.5, 0.25]})
+    assert written == [("train/loss/0", 0.5, 5), ("train/loss/1", 0.25, 5), "closed"]
+
+
+def test_nothing_is_imported_unless_enabled(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with Summaries(tmp_path, enabled=False) as summaries:
+        summaries.write("train", 5, {"loss": [0.5]})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=r'pip install "stn-jax\[tensorboard\]"'):
+        Summaries(tmp_path, enabled=True)

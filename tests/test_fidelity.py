@@ -94,7 +94,7 @@ def problem_of_cell(cell: str, kind: str, folders: tuple[str, ...]) -> str | Non
 
 def violations(text: str) -> list[str]:
     """Name what is wrong with the document."""
-    found = [problem_of(reference) for reference in references_in(text)]
+    found = [problem_of(reference) for reference in dict.fromkeys(references_in(text))]
     answered = Counter()
     for row in table(text):
         ids = ids_of(row[0])

@@ -11,7 +11,8 @@ the 28x28 digit. What the paper leaves open:
   A few draws fold the quadrilateral; what lies behind the horizon reads 0.
 * E: the 4x4 control points span the digit's image, move by N(0, 1.5 px) in x and in y; the spline
   maps output to source positions of the scaled digit.
-* TC: whole-pixel positions; the six patches come from six other digits, and are merged by maximum.
+* TC: whole-pixel positions; each of the six patches comes from another digit, drawn with
+  replacement, and is merged by maximum.
 """
 
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def _add_clutter(
     source = jax.random.randint(source_key, (num_patches, 2), 0, DIGIT - _PATCH + 1)
     target = jax.random.randint(target_key, (num_patches, 2), 0, canvas.shape[0] - _PATCH + 1)
     offsets = np.stack(np.mgrid[:_PATCH, :_PATCH], axis=-1)
-    source, target = (corner[:, None, None] + offsets for corner in (source, target))
+    source, target = (corner[:, None, None] + offsets[None] for corner in (source, target))
     patches = digits[which[:, None, None], source[..., 0], source[..., 1], 0]
     values = patches.astype(canvas.dtype) / 255
     return canvas.at[target[..., 0], target[..., 1], 0].max(values)
@@ -150,13 +151,13 @@ def _similarity_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax
 
 def _projective_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax.Array:
     square = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
-    corners = square * pose["scale"][:, None, None] + pose["corners"] * _UNIT
+    corners = square[None] * pose["scale"][:, None, None] + pose["corners"] * _UNIT
     matrix = geometry.invert_homography(geometry.square_to_quad(corners))
     return geometry.homography_grid(matrix, canvas)
 
 
 def _elastic_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax.Array:
-    moved = geometry.tps_identity(4).reshape(2, 16) + pose["points"] * _UNIT
+    moved = geometry.tps_identity(4).reshape(1, 2, 16) + pose["points"] * _UNIT
     theta = moved / pose["scale"][:, None, None]
     return geometry.tps_grid(theta.reshape(-1, 32), canvas)
 

@@ -1,1 +1,7 @@
 """Networks in Flax NNX, used as pure functions through `functional`."""
+
+from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
+from stn_jax.models.pure import Model, functional
+from stn_jax.models.spatial_transformer import SpatialTransformer
+
+__all__ = ["ConvLocalisation", "DenseLocalisation", "Model", "SpatialTransformer", "functional"]

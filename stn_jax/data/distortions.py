@@ -76,7 +76,7 @@ class Distortion:
         if self.num_patches:
             clutter_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
             add = jax.vmap(_add_clutter, (0, 0, None, 0, None))
-            canvas = add(clutter_keys, canvas, digits, own, self.num_patches)
+            canvas = add(clutter_keys, canvas, jnp.asarray(digits), own, self.num_patches)
         return canvas
 
 

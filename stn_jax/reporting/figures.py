@@ -6,15 +6,14 @@ Points are in pixels, (x, y), with 0 at the centre of the first pixel, as Matplo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from stn_jax.reporting.runs import Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+# Matplotlib is heavy, and imported only where it is used: not for its types either.
+Axes = Figure = Any
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
@@ -140,7 +139,7 @@ def outline(grid: np.ndarray) -> np.ndarray:
     return np.concatenate(sides)
 
 
-def _draw_triplet(panels: Sequence["Axes"], examples: Examples, i: int) -> None:
+def _draw_triplet(panels: Sequence[Axes], examples: Examples, i: int) -> None:
     for axes, image in zip(
         panels, (examples.inputs[i], examples.inputs[i], examples.outputs[i]), strict=True
     ):
@@ -150,7 +149,7 @@ def _draw_triplet(panels: Sequence["Axes"], examples: Examples, i: int) -> None:
     _draw_grid(panels[1], examples.grids[i], examples.inputs.shape[1:])
 
 
-def _draw_grid(axes: "Axes", grid: np.ndarray, shape: tuple[int, int]) -> None:
+def _draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int]) -> None:
     size = max(shape)
     # Points on the horizon of a projective transform are far away: no lines to there.
     far = np.abs(grid).max(axis=-1, keepdims=True) > 10 * size
@@ -162,8 +161,8 @@ def _draw_grid(axes: "Axes", grid: np.ndarray, shape: tuple[int, int]) -> None:
     axes.set(xlim=(low, high), ylim=(high, low), facecolor="#DDDDDD")
 
 
-def _draw_curves(axes: "Axes", run: Run, quantity: str) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+def _draw_curves(axes: Axes, run: Run, quantity: str) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     for split, measured in run.measured.items():
         seeds = np.array(getattr(measured, quantity)).T
@@ -174,6 +173,7 @@ def _draw_curves(axes: "Axes", run: Run, quantity: str) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.tick_params(labelsize=8, color="#DDDDDD", labelcolor="#444444")
     axes.spines[["top", "right"]].set_visible(False)
@@ -194,7 +194,7 @@ def _verdict(examples: Examples, i: int) -> str:
     return BLUE if examples.predictions[i] == examples.labels[i] else VERMILION
 
 
-def _figure(width: float, height: float, *, layout: str | None = "constrained") -> "Figure":
+def _figure(width: float, height: float, *, layout: str | None = "constrained") -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -198,8 +198,8 @@ def homography(source, target):
 
 def is_convex(corners):
     sides = np.roll(corners[[0, 1, 3, 2]], -1, axis=0) - corners[[0, 1, 3, 2]]
-    turns = np.cross(sides, np.roll(sides, -1, axis=0))
-    return turns.min() > 0
+    after = np.roll(sides, -1, axis=0)
+    return (sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]).min() > 0
 
 
 DIGIT_CORNERS = np.array([[0, 0], [27, 0], [0, 27], [27, 27]])
@@ -333,7 +333,7 @@ def test_six_patches_are_merged_with_the_digit_by_maximum():
     """D7, literally, from the draws of the same keys."""
     digits, images = np.random.default_rng(1).integers(0, 256, WHITE.shape, np.uint8), noise()
     actual = distort(DISTORTIONS["TC"], images, digits=digits)
-    expected = distort(without_clutter("TC"), images)
+    expected = distort(without_clutter("TC"), images).copy()
 
     @jax.vmap
     def draw(key):
@@ -412,23 +412,12 @@ def test_an_example_depends_on_its_key_and_not_on_its_batch(name):
     together = examples(index, images, OWN)
     np.testing.assert_array_equal(examples(index, images, OWN), together)
     mixed = index[::-1] // 2  # the first half of the examples, twice and in another order
-    np.testing.assert_allclose(
-        examples(mixed, images[mixed], OWN[mixed]), together[mixed], atol=1e-5
-    )
+    shuffled = examples(mixed, images[mixed], OWN[mixed])
+    np.testing.assert_allclose(shuffled, together[mixed], atol=1e-5)
     other = examples(index + BATCH, images, OWN)
     assert np.abs(other - together).max(axis=(1, 2, 3)).min() > 0.1
     same_image = examples(index, images[index * 0], OWN * 0)
     assert len(np.unique(same_image.reshape(BATCH, -1), axis=0)) == BATCH
-
-
-@every_distortion
-def test_vmapped_over_the_batches_of_seeds(name):
-    images, chosen = noise(), np.arange(3 * BATCH).reshape(3, BATCH)
-    over_seeds = jax.vmap(functools.partial(compiled, DISTORTIONS[name]), (0, None, None, None))
-    together = jax.jit(over_seeds)(keys(DRAWS)[chosen], images, WHITE, OWN)
-    for i in range(3):
-        alone = distort(DISTORTIONS[name], images, chosen=chosen[i])
-        np.testing.assert_allclose(together[i], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["R", "RTS", "TC"])

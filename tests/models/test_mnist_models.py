@@ -293,6 +293,53 @@ def test_the_loss_is_cross_entropy_of_labels_alone(numpy_weights):
     assert np.abs(gradient["transformer"]["regression"]["bias"]).min() > 0
 
 
+@pytest.mark.parametrize("name", ["st_fcn", "st_cnn"])
+def test_dropout_is_the_classifiers_and_for_training(name, numpy_weights):
+    model, without = (
+        functional(
+            mnist_model(name, (26, 26, 1), transform="affine", num_params=30_000, dropout=dropout)
+        )
+        for dropout in (0.5, 0.0)
+    )
+    params, state = model.init(jax.random.key(0))
+    weights = params["transformer"]["regression"]["kernel"]
+    params["transformer"]["regression"]["kernel"] = 0.01 * draw(*weights.shape)
+    x = draw(64, 26, 26, 1)
+
+    @jax.jit
+    def call(key):
+        return (
+            model.apply(params, state, x, train=True, key=key)[0],
+            model.apply(params, state, x, key=key)[0],
+            without.apply(params, state, x, train=True)[0],
+        )
+
+    (dropped, auxiliary), (evaluated, _), (plain, plain_auxiliary) = call(jax.random.key(0))
+    np.testing.assert_allclose(evaluated, plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(auxiliary["theta"], plain_auxiliary["theta"], rtol=1e-5, atol=1e-5)
+    assert np.std(auxiliary["theta"], axis=0).max() > 0
+    (again, _), _, _ = call(jax.random.key(0))
+    (other, _), _, _ = call(jax.random.key(1))
+    np.testing.assert_array_equal(dropped, again)
+    for different in (plain, other):
+        assert (np.abs(dropped - different) > 1e-3).mean() > 0.9
+
+
+@pytest.mark.parametrize(("name", "size"), [("fcn", 6), ("cnn", 21)])
+def test_dropout_follows_both_hidden_layers(name, size, numpy_weights, monkeypatch):
+    dropped = []
+
+    def record(self, x, *, rngs=None):
+        dropped.append((self.rate, x.shape))
+        return x
+
+    monkeypatch.setattr(nnx.Dropout, "__call__", record)
+    classifier = mnist.CLASSIFIERS[name]((size, size, 1), width=3, dropout=0.3, rngs=nnx.Rngs(0))
+    jax.eval_shape(lambda: classifier(jnp.zeros((2, size, size, 1))))
+    shapes = {"fcn": [(2, 3), (2, 3)], "cnn": [(2, 7, 7, 3), (2, 1, 1, 3)]}[name]
+    assert dropped == [(0.3, shape) for shape in shapes]
+
+
 # The search for a width.
 
 

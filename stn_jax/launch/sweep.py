@@ -20,11 +20,11 @@ from ml_collections import ConfigDict, config_flags
 
 from stn_jax.launch.cli import fields, load_config_module
 from stn_jax.training.errors import EXIT_INTERRUPTED, RunError
+from stn_jax.training.loop import LOCK
 from stn_jax.training.records import FILE_NAME, read_lines
 
 LOG = "log.txt"
 EXIT_NOTE = "sweep: exit code "
-LOCK = "lock"  # held by the process that trains in the directory
 MAX_NAME_LENGTH = 150  # file systems allow 255 bytes
 
 

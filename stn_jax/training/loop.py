@@ -25,6 +25,7 @@ from stn_jax.training.step import make_train_call
 from stn_jax.training.summaries import Summaries
 
 CHECKPOINTS = "checkpoints"
+LOCK = "lock"  # Held by the process that trains in the directory.
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
             while len(unread) > keep:
                 end, values = unread.pop(0)
                 values = jax.device_get(values)
-                _check_finite(values, end, name, checkpoints.latest_step)
+                if message := _not_finite(values, end, name, checkpoints.latest_step):
+                    record.write("diverged", end)
+                    raise Diverged(message)
                 window.add(values)
                 bar.update(runtime.steps_per_call * examples_per_step)
 
@@ -146,7 +149,7 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
                     means = evaluate(state, examples)
                     record.write("eval", step, split=split, **means)
                     summaries.write(split, step, means)
-            if log or measure:
+            if log or measure or save:
                 record.write("timing", step, seconds=time.monotonic() - started)
             if save:
                 checkpoints.save(step, state, window.as_json())
@@ -224,7 +227,7 @@ class _StopRequests(contextlib.AbstractContextManager):
 def _exclusive(workdir: Path) -> Iterator[None]:
     """Hold the work directory for this process."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "lock").open("w") as lock:
+    with (workdir / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -246,15 +249,18 @@ def _progress_bar(name: str, step: int, num_steps: int, examples_per_step: int) 
     )
 
 
-def _check_finite(metrics: dict[str, np.ndarray], end: int, name: str, saved: int | None) -> None:
+def _not_finite(
+    metrics: dict[str, np.ndarray], end: int, name: str, saved: int | None
+) -> str | None:
+    """Say where loss or gradient stopped being finite, or return None."""
     finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
     if finite.all():
-        return
+        return None
     bad_seeds, bad_steps = np.nonzero(~finite)
     first = bad_steps.min()
     seed = bad_seeds[bad_steps == first][0]
     kept = "no checkpoint was saved before" if saved is None else f"checkpoint {saved} is kept"
-    raise Diverged(
+    return (
         f"{name}: loss {metrics['loss'][seed, first]} and gradient norm "
         f"{metrics['gradient_norm'][seed, first]} at step {end - finite.shape[1] + first + 1} "
         f"(seed number {seed}); {kept}. A lower learning rate may help."

@@ -7,6 +7,7 @@ Lines, by "kind":
     train    means since the last such line: {"step", "loss": [one a seed], "error": [...]}.
     eval     {"step", "split", "loss": [...], "error": [...]}, over every example of the split.
     timing   {"step", "seconds"}: time in training so far, over all sessions.
+    diverged {"step"}: loss or gradient were not finite in the steps before it, and the run stopped.
     end      the run is finished: {"step", "seconds"}.
 
 A run that was killed and resumed has the same run, train and eval lines as an undisturbed one.
@@ -96,12 +97,13 @@ class Record:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a record; a last line that was cut off by a crash is left out."""
+    texts = Path(path).read_text().splitlines()
     lines = []
-    for number, text in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, text in enumerate(texts, 1):
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
-            if number == len(Path(path).read_text().splitlines()):
+            if number == len(texts):
                 break
             raise ConfigError(f"{path}, line {number}: not a record ({error.msg}).") from error
     return lines

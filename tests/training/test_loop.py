@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     other = dataclasses.replace(
         problem, init=lambda key: ({"layer": {"kernel": jnp.zeros((4, 2))}}, {})
     )
-    with pytest.raises(RunError, match="parameters: 8 there, 4 now"):
+    with pytest.raises(RunError, match="another model: params/layer/bias"):
         fit(config, other, tmp_path, name="toy")
 
 
@@ -170,6 +170,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(Diverged, match=r"loss nan .* at step 26 .*checkpoint 20 is kept") as error:
         fit(config, counting, tmp_path, name="toy")
     assert error.value.exit_code == 3
+    assert lines(tmp_path)[-1] == {"kind": "diverged", "step": 26}
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [
         "10",
         "20",

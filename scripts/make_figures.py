@@ -14,28 +14,20 @@ captions of affine transformers compare their rotation with the angle the digit 
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import cache, partial
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from stn_jax import geometry
-from stn_jax.data import digits, mnist
-from stn_jax.data.distorted_mnist import Labelled, fixed_keys, fixed_set
+from stn_jax.data.distorted_mnist import fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
-from stn_jax.data.types import Digits
-from stn_jax.models.mnist import mnist_model
-from stn_jax.models.pure import functional
+from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting import figures
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.tables import place_of
 from stn_jax.training.errors import RunError
-from stn_jax.training.loop import CHECKPOINTS, load_state
-from stn_jax.training.optim import make_optimizer
-from stn_jax.training.state import create_state
+from stn_jax.training.loop import CHECKPOINTS
 
 GRID_POINTS = 57  # a side of the drawn grids: enough for smooth lines
 
@@ -132,30 +124,15 @@ def apply_to_digits(run: Run, indices: Sequence[int]) -> figures.Examples:
 
     Raises:
       IndexError: if there is no such test digit.
-      RecordError: if the data are not those of the run.
-      RunError: if the run has no checkpoint.
+      RunError: if the run has no checkpoint, or the data are not those of the run.
     """
-    config = ConfigDict(run.config)
-    distortion = DISTORTIONS[config.data.distortion]
-    test = distorted_digits(run, indices)
-    # As the experiment builds it; dropout has no part in evaluation.
-    model = functional(
-        mnist_model(
-            config.model.name,
-            distortion.image_shape,
-            transform=config.model.transform,
-            downsample=config.model.downsample,
-            num_params=config.model.num_params,
-        )
-    )
-    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
-    shapes = jax.eval_shape(partial(create_state, model.init, optimizer, config.seeds))
-    state = jax.tree.map(lambda leaf: leaf[0], load_state(shapes, run.folder))
-    (logits, extra), _ = model.apply(state.params, state.model_state, test.image)
-    transform = geometry.get_transform(config.model.transform)
+    distortion = DISTORTIONS[run.config["data"]["distortion"]]
+    test = evaluation_digits(run.config, run.fingerprint, indices)
+    logits, extra = open_network(run.config, run.folder)(test.image)
+    transform = geometry.get_transform(run.config["model"]["transform"])
     grids = transform.grid(extra["theta"], (GRID_POINTS, GRID_POINTS))
     place = place_of(run)
-    toy = [] if config.data.digits == "mnist" else ["(toy digits)"]
+    toy = [] if run.config["data"]["digits"] == "mnist" else ["(toy digits)"]
     captions = ()
     if place.distortion == "R" and place.transform == "Aff":
         drawn = np.degrees(distortion.poses(fixed_keys(jnp.asarray(indices)))["angle"])
@@ -174,40 +151,6 @@ def apply_to_digits(run: Run, indices: Sequence[int]) -> figures.Examples:
         predictions=np.asarray(jnp.argmax(logits, axis=-1)),
         captions=captions,
     )
-
-
-def distorted_digits(run: Run, indices: Sequence[int]) -> Labelled:
-    """Return test digits as the run's evaluation has them."""
-    config = run.config
-    loaded = load_digits(config["data"]["digits"], config["runtime"]["data_dir"])
-    if loaded.fingerprint != run.fingerprint:
-        raise RecordError(
-            f"{run.path}: the run's data have the fingerprint {run.fingerprint}, "
-            f"{loaded.source} has {loaded.fingerprint}."
-        )
-    count = len(loaded.test_labels)
-    if wrong := [i for i in indices if not 0 <= i < count]:
-        raise IndexError(f"there is no test digit {wrong[0]}: {loaded.name} has 0 to {count - 1}.")
-    test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
-    distortion = DISTORTIONS[config["data"]["distortion"]]
-    return fixed_set(test, jnp.asarray(loaded.train_images), distortion=distortion, index=indices)
-
-
-@cache
-def load_digits(name: str, data_dir: str) -> Digits:
-    """Load a set of digits once, however many runs there are."""
-    return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()
-
-
-def rotation_degrees(theta: np.ndarray) -> np.ndarray:
-    """Return the angle of the rotation nearest to each affine map, in degrees.
-
-    A digit that was turned by an angle is upright again if its transformer's has the same.
-
-    Args:
-      theta: [N, 6].
-    """
-    return np.degrees(np.arctan2(theta[:, 3] - theta[:, 1], theta[:, 0] + theta[:, 4]))
 
 
 if __name__ == "__main__":

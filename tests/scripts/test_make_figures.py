@@ -14,6 +14,7 @@ from scipy import ndimage
 from scripts import make_figures, make_tables
 from stn_jax.data import digits
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.launch.saved import evaluation_digits, rotation_degrees
 from stn_jax.reporting.runs import find_runs
 from tests.reporting.synthetic import write_record
 
@@ -91,8 +92,8 @@ def test_the_output_is_what_the_drawn_grid_reads(run):
 
 
 def test_chosen_digits_are_the_ones_of_the_whole_set(run):
-    some = make_figures.distorted_digits(run, [5, 300])
-    whole = make_figures.distorted_digits(run, range(397))
+    some = evaluation_digits(run.config, run.fingerprint, [5, 300])
+    whole = evaluation_digits(run.config, run.fingerprint)
     np.testing.assert_array_equal(some.image, whole.image[np.array([5, 300])])
     np.testing.assert_array_equal(some.label, whole.label[np.array([5, 300])])
 
@@ -163,7 +164,7 @@ def test_a_digit_is_upright_again_if_both_angles_agree(degrees):
     angle = np.radians([degrees]).astype(np.float32)
     cos, sin = np.cos(angle[0]), np.sin(angle[0])
     theta = 1.3 * np.array([[cos, -sin, 0, sin, cos, 0]], np.float32)
-    np.testing.assert_allclose(make_figures.rotation_degrees(theta), [degrees], rtol=1e-5)
+    np.testing.assert_allclose(rotation_degrees(theta), [degrees], rtol=1e-5)
 
     # A grid of the transformer, put through the distortion's, is regular.
     corner = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32) * 0.5

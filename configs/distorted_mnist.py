@@ -93,7 +93,10 @@ def get_config(selection: str = "") -> ConfigDict:
     config.optimizer.schedule = "step"  # or "cosine", to 0 at the end
     config.optimizer.decay_steps = (50_000, 100_000)
     config.optimizer.decay_factor = 0.1
-    config.optimizer.multipliers = ConfigDict()  # e.g. {"localisation": 0.1}
+    # On the learning rate of all parameters below a name.
+    config.optimizer.multipliers = ConfigDict()
+    if has_transformer:
+        config.optimizer.multipliers.transformer = 1.0
 
     # What changes how fast a run is, not what it computes (up to rounding).
     config.runtime = ConfigDict()

@@ -253,12 +253,16 @@ def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) 
 
 
 def _departure(run: Run, wanted: dict[str, Any]) -> str:
-    """Say what a run computes differently from its recipe; "" if nothing."""
-    found, wanted = (dict(_flat(config)) for config in (run.config, wanted))
+    """Say what a run computes differently from its recipe; "" if nothing.
+
+    Fields that the config has and the record has not came later: whoever adds a field gives it a
+    default that does what was done before.
+    """
+    wanted = dict(_flat(wanted))
     texts = [
-        f"{name} {found.get(name, 'absent')} instead of {wanted.get(name, 'absent')}"
-        for name in sorted(found.keys() | wanted.keys())
-        if found.get(name) != wanted.get(name)
+        f"{name} {value} instead of {wanted.get(name, 'absent')}"
+        for name, value in sorted(_flat(run.config))
+        if value != wanted.get(name)
     ]
     if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:
         texts.append(f"data {run.fingerprint}, not the published MNIST")

@@ -64,7 +64,7 @@ def test_help_lists_selections_and_fields_from_anywhere(tmp_path, monkeypatch, c
         assert all(name in out for name in names)
     assert "--workdir DIR" in out
     assert "\n  --config.training.num_steps=20000\n" in out
-    assert "\n  --config.optimizer.multipliers={}\n" in out
+    assert "\n  --config.optimizer.multipliers.transformer=1.0\n" in out
 
 
 def test_fields_are_every_field(config_file):

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -110,6 +111,17 @@ def test_settings_that_are_not_the_recipe_s_are_marked(tmp_path, change, text):
     table = the_table(tmp_path)
     assert (table.cells[FCN].mean, table.cells[FCN].marks) == (1.5, "s")
     assert notes(table, "s") == [f"settings not the recipe's: {text}: R FCN."]
+
+
+def test_a_field_that_came_after_the_record_is_not_marked(tmp_path):
+    write_record(tmp_path / "a", FCN, errors=[1.5])
+    record = tmp_path / "a/record.jsonl"
+    header, *lines = record.read_text().splitlines()
+    older = json.loads(header)
+    del older["config"]["model"]["num_params"]
+    record.write_text("\n".join([json.dumps(older), *lines]) + "\n")
+    table = the_table(tmp_path)
+    assert (table.cells[FCN].mean, table.cells[FCN].marks) == (1.5, "")
 
 
 def test_what_does_not_change_the_result_is_not_marked(tmp_path):

@@ -109,3 +109,9 @@ def test_make_targets_and_extras_exist():
     extras = {"gpu", *re.sub(r" \(.*?\)", "", others).split(", ")}
     assert len(extras) > 1
     assert extras <= set(project["optional-dependencies"])
+
+
+def test_the_table_is_the_rendered_one():
+    shown = README.split("<!-- table1 -->")[1].split("<!-- /table1 -->")[0].strip()
+    rendered = (ROOT / "results" / "tables" / "table1_fast.md").read_text()
+    assert shown and rendered.startswith(shown)

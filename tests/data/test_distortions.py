@@ -135,19 +135,6 @@ def test_tc_draws_whole_pixel_places():
     assert_independent(*corner.T)
 
 
-@every_distortion
-def test_poses_depend_on_the_key_alone(name):
-    distortion, batch = DISTORTIONS[name], keys(6)
-    draw = jax.jit(distortion.poses)
-    drawn, again, backwards = draw(batch), draw(batch), draw(batch[::-1])
-    other = draw(keys(6, seed=1))
-    for part, values in drawn.items():
-        np.testing.assert_array_equal(values, again[part])
-        np.testing.assert_allclose(values, backwards[part][::-1], rtol=1e-6)
-        assert (np.asarray(values) != other[part]).mean() > 0.8
-        assert len(np.unique(np.asarray(values).reshape(6, -1), axis=0)) == 6
-
-
 # What is made of it, against other libraries and literal loops, in pixels from here on.
 
 

@@ -1,0 +1,52 @@
+"""What is committed under results/ stands on the run records there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts import make_tables
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+RECORDS = sorted((RESULTS / "records").rglob("record.jsonl"))
+
+
+def lines(path):
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def test_there_are_records():
+    assert len(RECORDS) > 10
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_a_record_is_whole_and_tells_where_it_comes_from(path):
+    header, *rest = lines(path)
+    assert rest[-1]["kind"] == "end"
+    assert rest[-1]["step"] == header["config"]["training"]["num_steps"]
+    assert header["data"]["fingerprint"] == "ceda791d3e53beaf"
+    for session in (line for line in rest if line["kind"] == "session"):
+        assert re.fullmatch("[0-9a-f]{12}", session["code"]), "code that was not committed"
+        assert session["device"]["kind"]
+    assert path.stat().st_size < 50_000
+
+
+def test_the_tables_are_rendered_from_the_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(RESULTS.parent)
+    make_tables.main(["results/records/table1", "--out", str(tmp_path)])
+    rendered = sorted(tmp_path.iterdir())
+    assert rendered
+    for path in rendered:
+        assert path.read_text() == (RESULTS / "tables" / path.name).read_text(), path.name
+
+
+def test_the_recipe_was_chosen_by_these_validation_errors():
+    page = (RESULTS / "README.md").read_text()
+    rows = re.findall(r"^\|.*\| ([\d.]+) \| ([\d.]+) \| (R-\S+) \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    for error, loss, name in rows:
+        record = lines(RESULTS / "records" / "recipe" / name / "record.jsonl")
+        last = [line for line in record if line["kind"] == "eval"][-1]
+        assert last["split"] == "validation"
+        assert (f"{last['error'][0]:.2f}", f"{last['loss'][0]:.4f}") == (error, loss)

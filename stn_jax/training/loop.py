@@ -51,7 +51,9 @@ class Problem:
     description: dict[str, Any] = field(default_factory=dict)
 
 
-def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str) -> TrainState:
+def fit(
+    config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str
+) -> TrainState | None:
     """Train until `config.training.num_steps`, or continue a run that stopped on the way.
 
     The work directory gets the run's record, its checkpoints and, if asked for, TensorBoard
@@ -65,7 +67,8 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
       name: the run's name in its record and progress bar.
 
     Returns:
-      The final state; every leaf has a leading axis of seeds.
+      The final state; every leaf has a leading axis of seeds. None if the run had come to its end
+      before: `load_state` reads its state.
 
     Raises:
       ConfigError: if the config is inconsistent, or the directory holds a different run.
@@ -73,7 +76,7 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
       Interrupted: after SIGTERM or Ctrl-C, with the state saved.
     """
     training, runtime = config.training, config.runtime
-    _check_intervals(training, runtime)
+    _check(config)
     optimizer = make_optimizer(config.optimizer, training.num_steps)
     state = create_state(problem.init, optimizer, config.seeds)
     num_params = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
@@ -90,7 +93,7 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
         record = Record(workdir, header)
         if record.finished:
             print(f"{name}: finished before, nothing to do ({record.path}).")
-            return load_state(state, workdir)
+            return None
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir / CHECKPOINTS)))
         window = _Window()
         if checkpoints.latest_step is not None:
@@ -124,7 +127,8 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
                 last or step % every == 0
                 for every in (training.log_every, training.eval_every, runtime.checkpoint_every)
             )
-            save |= stop.requested
+            stopping = stop.requested and not last
+            save |= stopping
 
             # A call's metrics are read while the next one runs, and all of them before anything
             # is written: a checkpoint never follows a loss that is not finite.
@@ -153,7 +157,7 @@ def fit(config: ConfigDict, problem: Problem, workdir: str | Path, *, name: str)
                 record.write("timing", step, seconds=time.monotonic() - started)
             if save:
                 checkpoints.save(step, state, window.as_json())
-            if stop.requested and not last:
+            if stopping:
                 raise Interrupted(f"{name}: stopped at step {step}, saved; call again to continue.")
 
     record.write("end", step, seconds=time.monotonic() - started)
@@ -267,7 +271,13 @@ def _not_finite(
     )
 
 
-def _check_intervals(training: ConfigDict, runtime: ConfigDict) -> None:
+def _check(config: ConfigDict) -> None:
+    training, runtime, seeds = config.training, config.runtime, config.seeds
+    whole = all(isinstance(seed, int) for seed in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds must be different whole numbers, such as (0, 1), not {seeds}.")
+    if runtime.steps_per_call < 1:
+        raise ConfigError(f"runtime.steps_per_call must be 1 or more, not {runtime.steps_per_call}.")
     for name, value in (
         ("training.num_steps", training.num_steps),
         ("training.log_every", training.log_every),

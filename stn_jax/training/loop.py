@@ -277,7 +277,7 @@ def _check(config: ConfigDict) -> None:
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must be different whole numbers, such as (0, 1), not {seeds}.")
     if runtime.steps_per_call < 1:
-        raise ConfigError(f"runtime.steps_per_call must be 1 or more, not {runtime.steps_per_call}.")
+        raise ConfigError(f"runtime.steps_per_call={runtime.steps_per_call} must be 1 or more.")
     for name, value in (
         ("training.num_steps", training.num_steps),
         ("training.log_every", training.log_every),

@@ -1,5 +1,6 @@
 """Distorted MNIST (Sect. 4.1): endless training batches and one fixed test set."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,13 +72,17 @@ def fixed_set(
     Returns:
       The set; images float32 [N, size, size, 1].
     """
-
-    @jax.jit
-    def distort(index: jax.Array, images: jax.Array) -> jax.Array:
-        images = images.astype(jnp.float32) / 255
-        return distortion(fixed_keys(index), images, digits=clutter, own=index)
-
     index = jnp.arange(digits.label.shape[0]) if index is None else jnp.asarray(index)
     parts = [index[start : start + chunk] for start in range(0, index.size, chunk)]
-    images = [distort(part, digits.image[part]) for part in parts]
+    images = [_distort(part, digits.image[part], clutter, distortion) for part in parts]
     return Labelled(jnp.concatenate(images), digits.label[index])
+
+
+# A function of its own: compiled once however often the set is asked for, and without the clutter
+# as a constant in it.
+@functools.partial(jax.jit, static_argnums=3)
+def _distort(
+    index: jax.Array, images: jax.Array, clutter: jax.Array, distortion: Distortion
+) -> jax.Array:
+    images = images.astype(jnp.float32) / 255
+    return distortion(fixed_keys(index), images, digits=clutter, own=index)

@@ -99,7 +99,7 @@ def test_fixed_set_is_every_digit_once_whatever_the_chunk_and_the_selection():
     whole = draw()
     assert whole.image.shape == (8, 60, 60, 1) and whole.image.dtype == jnp.float32
     np.testing.assert_array_equal(whole.label, digits.label)
-    parts = draw(chunk=3)
+    parts = draw(chunk=4)
     np.testing.assert_array_equal(parts.label, digits.label)
     np.testing.assert_allclose(parts.image, whole.image, atol=1e-5)
     chosen = np.array([6, 1, 5, 6])

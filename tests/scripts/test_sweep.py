@@ -208,12 +208,13 @@ def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys
 def test_signals_stop_as_the_time_budget_does(capsys, name):
     """The toy sends the signal; it waits long enough to notice that it has to stop itself."""
     delay = "--config.runtime.delay=0.3"
+    handler = signal.getsignal(signal.SIGINT)
     assert run_sweep("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
     out = capsys.readouterr().out
     assert f"{name}: asked to save and stop" in out and f"{name}: interrupted at step 1" in out
     assert "good: asked to save and stop" in out and "good: interrupted" in out
     assert not Path("runs/better").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_second_signal_does_not_wait(capsys):

@@ -11,6 +11,7 @@ from types import ModuleType
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from stn_jax.launch.memory import keep_freed_memory
 from stn_jax.training import Problem, fit
 from stn_jax.training.errors import EXIT_FAILED, EXIT_USAGE, RunError
 
@@ -43,6 +44,7 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         return rest
 
     def main(_: list[str]) -> None:
+        keep_freed_memory()
         logging.set_verbosity(logging.FATAL)  # Orbax logs what it raises, with long tracebacks.
         run_config, workdir = config_flag.value, Path(workdir_flag.value)
         # What is wrong with config or data shows while the problem is built.

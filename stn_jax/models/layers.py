@@ -44,10 +44,12 @@ class Conv(nnx.Module):
         return conv2d(x, kernel.astype(dtype)) + self.bias[None, None, None]
 
 
+@jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
     """Take the maximum of 2x2 windows with stride 2, keeping partial windows (ceil mode).
 
-    Where several pixels of a window are equal, they share the gradient.
+    Where several pixels of a window are equal, they share the gradient. Reverse mode, to any
+    order: written by hand, since JAX's own gradient of a maximum takes twice the time on CPUs.
 
     Args:
       x: [B, H, W, C].
@@ -55,10 +57,28 @@ def max_pool(x: jax.Array) -> jax.Array:
     Returns:
       [B, ceil(H / 2), ceil(W / 2), C].
     """
+    return _max_and_quarters(x)[0]
+
+
+def _max_and_quarters(x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     _, height, width, _ = x.shape
     odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
     a, b, c, d = _quarters(jnp.pad(x, odd, constant_values=-jnp.inf))
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d)), [a, b, c, d]
+
+
+def _max_pool_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    maximum, quarters = _max_and_quarters(x)
+    largest = [quarter == maximum for quarter in quarters]
+    share = dy / sum(equal.astype(dy.dtype) for equal in largest)
+    a, b, c, d = (jnp.where(equal, share, 0) for equal in largest)
+    windows = jnp.stack([jnp.stack([a, b], axis=3), jnp.stack([c, d], axis=3)], axis=2)
+    batch, rows, _, cols, _, channels = windows.shape
+    dx = windows.reshape(batch, 2 * rows, 2 * cols, channels)
+    return (dx[:, : x.shape[1], : x.shape[2]],)
+
+
+max_pool.defvjp(lambda x: (max_pool(x), x), _max_pool_backward)
 
 
 def avg_pool(x: jax.Array) -> jax.Array:

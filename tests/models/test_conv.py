@@ -10,13 +10,15 @@ from jax.test_util import check_grads
 from stn_jax.models.conv import conv2d
 from tests.oracles import import_torch
 
-# Image, kernel, input channels, filters: both ways of taking the kernel's gradient on CPUs.
+# Image, kernel, input channels, filters: few, odd and even numbers of outputs along either axis,
+# since on CPUs outputs are computed in blocks of two wherever there are enough of them.
 CASES = {
     "kernel as large as the image": ((9, 2), (9, 2), 1, 2),
     "1x1 kernel": ((7, 5), (1, 1), 3, 4),
     "wide image, tall kernel": ((6, 11), (5, 2), 2, 3),
     "tall image, wide kernel": ((12, 8), (2, 7), 4, 5),
     "square": ((10, 10), (4, 4), 5, 3),
+    "even and odd numbers of outputs": ((11, 7), (4, 3), 2, 3),
     "one filter": ((8, 9), (3, 2), 5, 1),
 }
 every_case = pytest.mark.parametrize(

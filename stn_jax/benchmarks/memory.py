@@ -1,0 +1,56 @@
+"""Peak memory of a training step, each in a process of its own."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+STEPS = 5
+
+
+def memory_rows(
+    get_config: Callable[[str], ConfigDict], models: list[str]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield models with the MiB that training them on R adds, by contender.
+
+    On a GPU, what the framework's allocator held at most; on a CPU, what the process grew by
+    between having imported everything and having taken some steps.
+    """
+    context = multiprocessing.get_context("spawn")
+    for model in models:
+        peaks = {}
+        for name in ("stn_jax", "PyTorch"):
+            with context.Pool(1) as pool:
+                peaks[name] = pool.apply(_peak, (name, get_config(f"R,{model}"))) / 2**20
+        yield model.replace(",", " "), peaks
+
+
+def _peak(name: str, config: ConfigDict) -> int:
+    import jax
+    import torch
+
+    from stn_jax.benchmarks import training
+    from stn_jax.launch.memory import keep_freed_memory
+
+    keep_freed_memory()
+    jax.numpy.zeros(1).block_until_ready()
+    # Forget the peak that the imports left behind.
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    build = training.jax_step if name == "stn_jax" else training.torch_step
+    contender = build(config)
+    for _ in range(STEPS):
+        contender.wait(contender.call())
+    if jax.default_backend() == "gpu" and name == "stn_jax":
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    if torch.cuda.is_available() and name == "PyTorch":
+        return torch.cuda.max_memory_allocated()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """Return one of the kernel's numbers on this process's memory, in bytes; Linux only."""
+    text = Path("/proc/self/status").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith(name + ":"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,154 @@
+"""The opponent: the grids, and the training step on task R, written in PyTorch with care.
+
+The same work as our step, in PyTorch's own idiom: digits live on the device as uint8, a batch is
+drawn and rotated by `affine_grid` and `grid_sample` there, the networks have the same layers and
+widths, Adam is the fused one, nothing is copied to the host, and constant parts are computed once.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from stn_jax.geometry import regular_grid, tps_identity
+from stn_jax.geometry.tps import _spline_basis
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+OPTIONS = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": True}
+
+
+class AffineGrid(nn.Module):
+    """Affine grids by PyTorch's own generator."""
+
+    identity = np.array([1, 0, 0, 0, 1, 0], np.float32)
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return grids [B, H, W, 2] of theta [B, 6]."""
+        shape = [theta.shape[0], 1, self.size, self.size]
+        return F.affine_grid(theta.view(-1, 2, 3), shape, align_corners=True)
+
+
+class ProjectiveGrid(nn.Module):
+    """Projective grids: one matrix product and a division."""
+
+    identity = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+        points = regular_grid((size, size)).reshape(-1, 2)
+        points = np.concatenate([points, np.ones_like(points[:, :1])], axis=1)
+        self.register_buffer("points", torch.tensor(points, device=DEVICE))
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return grids [B, H, W, 2] of theta [B, 8]."""
+        matrix = F.pad(theta, (0, 1), value=1.0).view(-1, 3, 3)
+        mapped = self.points @ matrix.transpose(1, 2)
+        return (mapped[..., :2] / mapped[..., 2:]).view(-1, self.size, self.size, 2)
+
+
+class SplineGrid(nn.Module):
+    """Thin plate spline grids: one matrix product with the constant basis."""
+
+    identity = tps_identity(4)
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+        basis = torch.tensor(_spline_basis(4, (size, size), True).T.copy(), device=DEVICE)
+        self.register_buffer("basis", basis)
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return grids [B, H, W, 2] of theta [B, 32]."""
+        points = self.basis @ theta.view(-1, 2, 16).transpose(1, 2)
+        return points.view(-1, self.size, self.size, 2)
+
+
+GRIDS = {"affine": AffineGrid, "projective": ProjectiveGrid, "tps": SplineGrid}
+
+
+class Transformer(nn.Module):
+    """A spatial transformer, to be followed by a classifier."""
+
+    def __init__(self, localisation: nn.Module, features: int, transform: str, size: int):
+        super().__init__()
+        self.localisation = localisation
+        self.grid = GRIDS[transform](size)
+        identity = torch.tensor(self.grid.identity)
+        self.regression = nn.Linear(features, identity.numel())
+        nn.init.zeros_(self.regression.weight)
+        self.regression.bias.data.copy_(identity)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Warp x [B, C, H, W]."""
+        theta = self.regression(self.localisation(x))
+        return F.grid_sample(x, self.grid(theta), **OPTIONS)
+
+
+def network(name: str, transform: str | None, size: int, width: int) -> nn.Module:
+    """Build FCN, CNN, ST-FCN or ST-CNN of the given width for size x size inputs."""
+    kind = name.removeprefix("st_")
+    if kind == "fcn":
+        layers = [nn.Flatten(), nn.Linear(size * size, width), nn.ReLU()]
+        layers += [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)]
+        units = [size * size, 32, 32, 32]
+        local = [nn.Flatten()]
+        for n_in, n_out in zip(units, units[1:], strict=False):
+            local += [nn.Linear(n_in, n_out), nn.ReLU()]
+        features = 32
+    else:
+        rest = -(-(-(-(size - 8) // 2) - 6) // 2)
+        layers = [nn.Conv2d(1, width, 9), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+        layers += [nn.Conv2d(width, width, 7), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(rest * rest * width, 10)]
+        rest = -(-(size // 2 - 4) // 2) - 4
+        local = [nn.AvgPool2d(2), nn.Conv2d(1, 20, 5), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+        local += [nn.Conv2d(20, 20, 5), nn.ReLU(), nn.Flatten(), nn.Linear(rest * rest * 20, 20)]
+        local += [nn.ReLU()]
+        features = 20
+    if transform:
+        layers.insert(0, Transformer(nn.Sequential(*local), features, transform, size))
+    model = nn.Sequential(*layers)
+    # On CPUs convolutions are two to four times faster with channels last.
+    return model.to(DEVICE, memory_format=torch.channels_last)
+
+
+def training_step(model: nn.Module, digits: np.ndarray, labels: np.ndarray, *, batch_size: int):
+    """Return a function without arguments that trains one step on task R and returns the loss."""
+    digits = torch.tensor(digits[..., 0], device=DEVICE)
+    labels = torch.tensor(labels, dtype=torch.int64, device=DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    size = digits.shape[1]
+
+    def step() -> torch.Tensor:
+        index = torch.randint(len(digits), (batch_size,), device=DEVICE)
+        angle = (torch.rand(batch_size, device=DEVICE) - 0.5) * torch.pi
+        cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
+        theta = torch.stack([cos, sin, zero, -sin, cos, zero], dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, [batch_size, 1, size, size], align_corners=True)
+        image = F.grid_sample(digits[index, None].float() / 255, grid, **OPTIONS)
+        logits = model(image.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, labels[index])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def wait(_: object) -> None:
+    """Return when the device has done what it was given."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def compiled(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Return the step through torch.compile."""
+    return torch.compile(step)

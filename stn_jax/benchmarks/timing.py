@@ -1,0 +1,87 @@
+"""Timing of contenders that do the same work, such that a drifting machine favours none."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Of a row: at most so many seconds for one contender's rounds.
+MAX_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of several implementations of the same work.
+
+    Attributes:
+      call: does the work once; may return before it is done.
+      wait: function of the call's result that returns when it is done.
+      units: how many units of work, such as training steps, a call does.
+    """
+
+    call: Callable[[], Any]
+    wait: Callable[[Any], Any]
+    units: int = 1
+
+    def seconds(self, repeats: int) -> float:
+        """Return the mean time of a unit of work in so many calls in a row."""
+        start = time.perf_counter()
+        for _ in range(repeats):
+            result = self.call()
+        self.wait(result)
+        return (time.perf_counter() - start) / (repeats * self.units)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Several contenders for the same work.
+
+    Attributes:
+      group: the table that the row belongs to.
+      case: sizes, or names of models.
+      work: what of it is done.
+      contenders: by name.
+      facts: what else is known of the work, such as the bytes that it has to move.
+    """
+
+    group: str
+    case: str
+    work: str
+    contenders: dict[str, Contender]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(
+    contenders: dict[str, Contender], *, rounds: int, round_seconds: float
+) -> dict[str, dict[str, float]]:
+    """Time contenders in turn: one round of each, then the next round.
+
+    Args:
+      contenders: by name.
+      rounds: how many each gets, but no more than `MAX_SECONDS` allow, and three at least.
+      round_seconds: a round repeats the call until it takes about as long.
+
+    Returns:
+      By name: `seconds` for a unit of work (the median of the rounds), `low` and `high` (their
+      quartiles), `first` (all of the first call, compilation too), and `rounds`.
+    """
+    first, repeats = {}, {}
+    for name, contender in contenders.items():
+        first[name] = contender.seconds(1) * contender.units
+        # The second call, too, may still grow memory pools.
+        once = min(contender.seconds(1) for _ in range(3)) * contender.units
+        repeats[name] = max(1, round(round_seconds / once))
+        rounds = min(rounds, int(MAX_SECONDS / (once * repeats[name])))
+    rounds = max(3, rounds)
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            times[name].append(contender.seconds(repeats[name]))
+    return {name: _summary(times[name], first[name]) for name in contenders}
+
+
+def _summary(times: list[float], first: float) -> dict[str, float]:
+    low, median, high = np.quantile(times, (0.25, 0.5, 0.75)).tolist()
+    return {"seconds": median, "low": low, "high": high, "first": first, "rounds": len(times)}

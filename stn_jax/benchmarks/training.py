@@ -1,0 +1,148 @@
+"""Rows on whole training steps: drawing, distorting, forward, backward, update."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from ml_collections import ConfigDict
+
+from stn_jax.benchmarks import pytorch
+from stn_jax.benchmarks.timing import Contender, Row
+from stn_jax.data.distorted_mnist import Labelled, training_batch
+from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.models import ConvLocalisation, SpatialTransformer
+from stn_jax.models.mnist import CNN, TransformedClassifier, mnist_model
+from stn_jax.models.pure import Model, functional
+from stn_jax.training.metrics import classification_loss
+from stn_jax.training.optim import make_optimizer
+from stn_jax.training.state import create_state
+from stn_jax.training.step import make_train_call
+
+TRANSFORMS = ("Aff", "Proj", "TPS")
+MODELS = ("FCN", *(f"ST-FCN,{t}" for t in TRANSFORMS), "CNN", *(f"ST-CNN,{t}" for t in TRANSFORMS))
+# Each one's widths at R with 400,000 parameters are found by our model table.
+GetConfig = Callable[[str], ConfigDict]
+
+
+def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
+    """Yield the training step of every model of Table 1 on R, batch 256, beside PyTorch's.
+
+    Args:
+      get_config: of distorted MNIST.
+      compiled: whether torch.compile takes part; it compiles for half a minute.
+    """
+    for model in MODELS:
+        config = get_config(f"R,{model}")
+        contenders = {"stn_jax": jax_step(config), "PyTorch": torch_step(config)}
+        if compiled:
+            contenders["torch.compile"] = torch_step(config, compiled=True)
+        yield Row("step", model.replace(",", " "), "training step", contenders)
+
+
+def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Row]:
+    """Yield every cell of a sweep with several numbers of steps a call and seeds a program."""
+    for selection in selections:
+        for steps in (1, 10, 100):
+            for seeds, vmapped in ((1, False), (3, False), (3, True)):
+                config = get_config(selection)
+                config.seeds = tuple(range(seeds))
+                config.runtime.steps_per_call = steps
+                config.runtime.vmap_seeds = vmapped
+                work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
+                facts = {"steps_per_call": steps, "seeds": seeds, "vmapped": vmapped}
+                contenders = {"stn_jax": jax_step(config)}
+                yield Row("throughput", selection.replace(",", " "), work, contenders, facts)
+
+
+def crop_rows() -> Iterator[Row]:
+    """Yield an ST-CNN on 42x42 inputs whose attention crop, and so its CNN's input, is smaller."""
+    images = jnp.asarray(np.random.default_rng(0).random((64, 42, 42, 1), np.float32))
+    for side in (42, 32, 21):
+        model = functional(partial(_cropping_network, side=side))
+        params, state = model.init(jax.random.key(0))
+
+        def loss(params, state=state, model=model):
+            (logits, _), _ = model.apply(params, state, images)
+            return jnp.mean(logits**2)
+
+        contender = Contender(partial(jax.jit(jax.value_and_grad(loss)), params), _wait)
+        flops = jax.jit(jax.value_and_grad(loss)).lower(params).compile().cost_analysis()["flops"]
+        facts = {"flops": flops}
+        yield Row("crop", f"{side}x{side}", "forward and backward", {"stn_jax": contender}, facts)
+
+
+def _cropping_network(rngs: nnx.Rngs, *, side: int) -> TransformedClassifier:
+    localisation = ConvLocalisation((42, 42, 1), rngs=rngs)
+    transformer = SpatialTransformer(localisation, "attention", (side, side), rngs=rngs)
+    return TransformedClassifier(
+        transformer, CNN((side, side, 1), width=32, rngs=rngs), downsample=False
+    )
+
+
+def jax_step(config: ConfigDict) -> Contender:
+    """Return the training call of a config as the loop runs it, on digits of noise."""
+    distortion = DISTORTIONS[config.data.distortion]
+    model = network(config)
+    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
+    state = create_state(model.init, optimizer, config.seeds)
+    images, labels = _digits()
+    data = Labelled(jnp.asarray(images), jnp.asarray(labels))
+    train_call = make_train_call(
+        partial(training_batch, distortion=distortion, batch_size=config.training.batch_size),
+        classification_loss(model.apply),
+        optimizer,
+        steps_per_call=config.runtime.steps_per_call,
+        vmap_seeds=config.runtime.vmap_seeds,
+    )
+
+    def call():
+        nonlocal state
+        state, metrics = train_call(state, data)
+        return metrics
+
+    return Contender(call, _wait, units=config.runtime.steps_per_call)
+
+
+def network(config: ConfigDict) -> Model:
+    """Return the network of a config."""
+    return functional(
+        mnist_model(
+            config.model.name,
+            DISTORTIONS[config.data.distortion].image_shape,
+            transform=config.model.transform or None,
+            downsample=config.model.downsample,
+            num_params=config.model.num_params,
+        )
+    )
+
+
+def torch_step(config: ConfigDict, *, compiled: bool = False) -> Contender:
+    """Return PyTorch's training step of the same network on R."""
+    model = torch_network(config)
+    step = pytorch.training_step(model, *_digits(), batch_size=config.training.batch_size)
+    return Contender(pytorch.compiled(step) if compiled else step, pytorch.wait)
+
+
+def torch_network(config: ConfigDict) -> torch.nn.Module:
+    """Return the same network as `network` in PyTorch, for R."""
+    params, _ = jax.eval_shape(network(config).init, jax.random.key(0))
+    classifier = params["classifier"]
+    last_hidden = classifier["hidden2" if "hidden2" in classifier else "conv2"]
+    size = DISTORTIONS["R"].size
+    width = last_hidden["bias"].shape[-1]
+    return pytorch.network(config.model.name, config.model.transform or None, size, width)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
+    return images, rng.integers(0, 10, 60_000).astype(np.int32)
+
+
+def _wait(result: Any) -> None:
+    jax.block_until_ready(result)

@@ -1,0 +1,79 @@
+"""Contenders must do the same work, or their times mean nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.distorted_mnist import get_config
+from stn_jax import geometry
+from tests.oracles import import_torch
+
+import_torch()
+sampling = pytest.importorskip("stn_jax.benchmarks.sampling")
+training = pytest.importorskip("stn_jax.benchmarks.training")
+pytorch = pytest.importorskip("stn_jax.benchmarks.pytorch")
+
+
+def flat(result):
+    if isinstance(result, list | tuple):
+        return [leaf for part in result for leaf in flat(part)]
+    return [result]
+
+
+@pytest.mark.parametrize("work", sampling.WORK)
+def test_samplers_give_the_same_values_and_gradients(work):
+    # Not dm_pix, which fades nothing out: within a pixel of the border it differs.
+    names = [*(name for name in sampling.SAMPLERS if name != "dm_pix"), "PyTorch"]
+    row = sampling.sampler_row("sampler", (3, 9, 7, 2), 8, work, names)
+    with jax.numpy_rank_promotion("allow"):  # The other samplers rely on it.
+        results = {name: contender.call() for name, contender in row.contenders.items()}
+    expected = [np.asarray(leaf) for leaf in jax.tree.leaves(results.pop("stn_jax"))]
+    for name, result in results.items():
+        if name == "PyTorch":
+            found = [leaf.detach().numpy() for leaf in flat(result)]
+            images = [leaf.transpose(0, 2, 3, 1) for leaf in found if leaf.shape[1] == 2]
+            found = [*images, *(leaf for leaf in found if leaf.shape[1] != 2)]
+        else:
+            found = [np.asarray(leaf) for leaf in jax.tree.leaves(result)]
+        assert len(found) == len(expected), name
+        for a, e in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_dm_pix_gives_the_same_inside_the_image():
+    pytest.importorskip("dm_pix")
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(3, 9, 7, 2)).astype(np.float32)
+    grid = rng.uniform(-0.99, 0.99, size=(3, 8, 8, 2)).astype(np.float32)
+    with jax.numpy_rank_promotion("allow"):
+        found = sampling.SAMPLERS["dm_pix"](image, grid)
+    np.testing.assert_allclose(found, geometry.sample(image, grid), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", pytorch.GRIDS)
+def test_grids_are_the_same(name):
+    import torch
+
+    transform = geometry.TRANSFORMS[name]
+    noise = np.random.default_rng(0).normal(size=(5, transform.num_params), scale=0.1)
+    theta = (transform.identity + noise).astype(np.float32)
+    theirs = pytorch.GRIDS[name](11)(torch.tensor(theta)).numpy()
+    np.testing.assert_allclose(theirs, transform.grid(theta, (11, 11)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", training.MODELS)
+def test_networks_have_the_same_parameters(model):
+    config = get_config(f"R,{model}")
+    params = jax.eval_shape(training.network(config).init, jax.random.key(0))[0]
+    ours = sorted(leaf.size for leaf in jax.tree.leaves(params))
+    theirs = training.torch_network(config).parameters()
+    assert sorted(parameter.numel() for parameter in theirs) == ours
+
+
+def test_pytorchs_step_trains():
+    config = get_config("R,ST-FCN,TPS,quickstart")
+    labels = np.arange(100) % 10
+    digits = np.broadcast_to(25 * labels[:, None, None, None], (100, 28, 28, 1)).astype(np.uint8)
+    step = pytorch.training_step(training.torch_network(config), digits, labels, batch_size=64)
+    losses = [float(step()) for _ in range(60)]
+    assert np.mean(losses[-5:]) < losses[0] - 0.2

@@ -17,9 +17,6 @@ from jax.typing import ArrayLike
 
 from stn_jax.geometry.coords import axis_to_pixels
 
-# Padding by name: how `jnp.pad` continues the image. Reading 0 outside is the literal sum of Eq. 3.
-PADDINGS = {"zeros": "constant", "border": "edge"}
-
 _PAD = 2
 
 
@@ -73,9 +70,29 @@ def sample(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    widths = [(0, 0), *[(_PAD, _PAD)] * len(shape), (0, 0)]
-    padded = jnp.pad(image.astype(compute_dtype), widths, mode=PADDINGS[padding])
+    padded = PADDINGS[padding](image.astype(compute_dtype))
     return KERNELS[kernel](padded, points).astype(image.dtype)
+
+
+def _pad_zeros(image: jnp.ndarray) -> jnp.ndarray:
+    # On CPUs merging x and channels halves the time: the loop over few channels costs more.
+    *outer, width, channels = image.shape
+    around = [(_PAD, _PAD)] * (len(outer) - 1)
+    widths = [(0, 0), *around, (_PAD * channels, _PAD * channels)]
+    padded = jnp.pad(image.reshape(*outer, width * channels), widths)
+    return padded.reshape(*padded.shape[:-1], width + 2 * _PAD, channels)
+
+
+def _pad_border(image: jnp.ndarray) -> jnp.ndarray:
+    around = [(_PAD, _PAD)] * (image.ndim - 2)
+    return jnp.pad(image, [(0, 0), *around, (0, 0)], mode="edge")
+
+
+# Reading 0 outside is the literal sum of Eq. 3.
+PADDINGS: dict[str, Callable[[jnp.ndarray], jnp.ndarray]] = {
+    "zeros": _pad_zeros,
+    "border": _pad_border,
+}
 
 
 @jax.custom_jvp
@@ -143,15 +160,16 @@ def _gather(
 ) -> jnp.ndarray:
     """Read the pixels at base + corner from the flattened, padded images."""
     batch, *sizes, channels = padded.shape
+    strides = [int(np.prod(sizes[len(sizes) - axis :])) for axis in range(len(sizes))]
     per_image = int(np.prod(sizes))
     index = np.arange(batch, dtype=np.int32).reshape(batch, *(1,) * len(sizes)) * per_image
-    stride = 1
-    for left, step, size in zip(base, corner, sizes[::-1], strict=False):
-        index = index + (left + step) * stride
-        stride *= size
-    # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table. No index is
-    # counted from the end, and not asking for it saves an eighth of the time on CPUs.
-    table = padded.reshape(-1, channels)
+    for left, stride in zip(base, strides, strict=True):
+        index = index + left * stride
+    # Towards a neighbour the table moves, not the index: all taps share one. And no index counts
+    # from the end. Each saves some ten percent of the time on CPUs.
+    first = sum(step * stride for step, stride in zip(corner, strides, strict=False))
+    table = padded.reshape(-1, channels)[first : batch * per_image - sum(strides) + first]
+    # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table.
     return table.at[index].get(mode="clip", wrap_negative_indices=False)
 
 

@@ -3,9 +3,11 @@
   python scripts/benchmark.py                            # all but `throughput`, on a quiet machine
   python scripts/benchmark.py --groups sampler step      # a part; the others' numbers are kept
   python scripts/benchmark.py --groups throughput        # all of Table 1: for a GPU
+  python scripts/benchmark.py --groups throughput --selection R      # a part of it
   python scripts/benchmark.py --quick --out /tmp/b.json  # only to see that it runs
 
-Writes FILE.json, FILE.md and FILE_scaling.png; a FILE that exists is added to, group by group.
+Writes FILE.json, FILE.md and FILE_scaling.png; a FILE that exists is added to, group by group, and
+within a group row by row as long as code, packages and device are the same.
 Needs PyTorch (pip install -e ".[bench]"); JAX and PyTorch each use all cores, or the GPU if they
 see one. Anything else that runs on the machine spoils the numbers.
 """
@@ -42,12 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     out.parent.mkdir(parents=True, exist_ok=True)
     for group in args.groups:
-        rows = list(measured(group, quick=args.quick))
-        report[group] = {
-            "environment": described(),
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-            "rows": rows,
-        }
+        rows = list(measured(group, quick=args.quick, selection=args.selection))
+        report[group] = merged(report.get(group), rows)
         # After every group: a machine may be taken away in the middle.
         out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = reporting.markdown(report)
@@ -64,6 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS[:-1], metavar="GROUP",
                         help=f"of {' '.join(GROUPS)}")  # fmt: skip
+    parser.add_argument("--selection", default="", help="of Table 1, for throughput, such as R,FCN")
     parser.add_argument("--quick", action="store_true", help="few rows, few rounds")
     parser.add_argument("--out", type=Path, metavar="FILE.json",
                         help="default: results/benchmarks/DEVICE.json")  # fmt: skip
@@ -77,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def measured(group: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+def measured(group: str, *, quick: bool, selection: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a group, as the report has them."""
     # Imported here: --help must not wait for PyTorch.
     from stn_jax.benchmarks import memory, sampling, training
@@ -98,12 +97,23 @@ def measured(group: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         "scaling": sampling.scaling_rows,
         "step": partial(training.step_rows, config.get_config, compiled=not quick),
         "crop": training.crop_rows,
-        "throughput": partial(training.throughput_rows, config.get_config, config.sweep()),
+        "throughput": partial(training.throughput_rows, config.get_config, config.sweep(selection)),
     }
     rounds, round_seconds = (3, 0.01) if quick else (21, 0.05)
     for row in tqdm(islice(groups[group](), 1 if quick else None), desc=group, unit="row"):
         times = measure(row.contenders, rounds=rounds, round_seconds=round_seconds)
         yield {"case": row.case, "work": row.work, "facts": row.facts, "contenders": times}
+
+
+def merged(earlier: dict[str, Any] | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a group of the report: new rows, and earlier ones of the same code and machine."""
+    now = described()
+    if earlier and earlier["environment"] == now:
+        found = {(row["case"], row.get("work")) for row in rows}
+        kept = [row for row in earlier["rows"] if (row["case"], row.get("work")) not in found]
+        rows = kept + rows
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    return {"environment": now, "time": time, "rows": rows}
 
 
 def described() -> dict[str, Any]:

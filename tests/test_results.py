@@ -43,8 +43,8 @@ def test_the_tables_are_rendered_from_the_records(tmp_path, monkeypatch, capsys)
 
 def test_the_recipe_was_chosen_by_these_validation_errors():
     page = (RESULTS / "README.md").read_text()
-    rows = re.findall(r"^\|.*\| ([\d.]+) \| ([\d.]+) \| (R-\S+) \|$", page, re.MULTILINE)
-    assert len(rows) == 4
+    rows = re.findall(r"^\|.*\| ([\d.]+) \| ([\d.]+) \| (RT?S?-\S+) \|$", page, re.MULTILINE)
+    assert len(rows) == 9
     for error, loss, name in rows:
         record = lines(RESULTS / "records" / "recipe" / name / "record.jsonl")
         last = [line for line in record if line["kind"] == "eval"][-1]

@@ -26,6 +26,8 @@ from stn_jax.training.step import make_train_call
 TRANSFORMS = ("Aff", "Proj", "TPS")
 MODELS = ("FCN", *(f"ST-FCN,{t}" for t in TRANSFORMS), "CNN", *(f"ST-CNN,{t}" for t in TRANSFORMS))
 # Each one's widths at R with 400,000 parameters are found by our model table.
+# Steps a call, seeds, and whether these are vmapped or unrolled.
+PROGRAMS = ((1, 1, False), (100, 1, False), (100, 3, False), (100, 3, True))
 GetConfig = Callable[[str], ConfigDict]
 
 
@@ -47,16 +49,14 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
 def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Row]:
     """Yield every cell of a sweep with several numbers of steps a call and seeds a program."""
     for selection in selections:
-        for steps in (1, 10, 100):
-            for seeds, vmapped in ((1, False), (3, False), (3, True)):
-                config = get_config(selection)
-                config.seeds = tuple(range(seeds))
-                config.runtime.steps_per_call = steps
-                config.runtime.vmap_seeds = vmapped
-                work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
-                facts = {"steps_per_call": steps, "seeds": seeds, "vmapped": vmapped}
-                contenders = {"stn_jax": jax_step(config)}
-                yield Row("throughput", selection.replace(",", " "), work, contenders, facts)
+        for steps, seeds, vmapped in PROGRAMS:
+            config = get_config(selection)
+            config.seeds = tuple(range(seeds))
+            config.runtime.steps_per_call = steps
+            config.runtime.vmap_seeds = vmapped
+            work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
+            case = " ".join(selection.split(",")[:-1])  # Without the recipe.
+            yield Row("throughput", case, work, {"stn_jax": jax_step(config)}, {"seeds": seeds})
 
 
 def crop_rows() -> Iterator[Row]:

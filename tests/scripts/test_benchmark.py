@@ -25,8 +25,20 @@ def test_quick_form_measures_and_reports(tmp_path, capsys):
     assert capsys.readouterr().out.startswith(out.with_suffix(".md").read_text())
     assert (tmp_path / "b_scaling.png").stat().st_size > 10_000
     # A second call adds to the file.
-    benchmark.main(["--quick", "--groups", "copy", "--out", str(out)])
-    assert list(json.loads(out.read_text())) == [*QUICK, "copy"]
+    arguments = ["--groups", "throughput", "--selection", "R,FCN", "--out", str(out)]
+    benchmark.main(["--quick", *arguments])
+    report = json.loads(out.read_text())
+    assert list(report) == [*QUICK, "throughput"]
+    (row,) = report["throughput"]["rows"]
+    assert (row["case"], row["work"]) == ("R FCN", "1 steps a call, 1 seeds")
+
+
+def test_rows_of_the_same_code_and_machine_are_kept():
+    first = benchmark.merged(None, [{"case": "a", "work": "b", "n": 1}, {"case": "c", "n": 2}])
+    again = benchmark.merged(first, [{"case": "a", "work": "b", "n": 3}])
+    assert [row["n"] for row in again["rows"]] == [2, 3]
+    first["environment"]["code"] = "another"
+    assert [row["n"] for row in benchmark.merged(first, [{"case": "d", "n": 4}])["rows"]] == [4]
 
 
 def test_wrong_names_are_refused(capsys):

@@ -35,18 +35,19 @@ def _peak(name: str, config: ConfigDict) -> int:
 
     keep_freed_memory()
     jax.numpy.zeros(1).block_until_ready()
-    # Forget the peak that the imports left behind.
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    on_gpu = jax.default_backend() == "gpu" if name == "stn_jax" else torch.cuda.is_available()
+    if not on_gpu:
+        before = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # Forget the peak that the imports left.
     build = training.jax_step if name == "stn_jax" else training.torch_step
     contender = build(config)
     for _ in range(STEPS):
         contender.wait(contender.call())
-    if jax.default_backend() == "gpu" and name == "stn_jax":
+    if not on_gpu:
+        return _status("VmHWM") - before
+    if name == "stn_jax":
         return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
-    if torch.cuda.is_available() and name == "PyTorch":
-        return torch.cuda.max_memory_allocated()
-    return _status("VmHWM") - before
+    return torch.cuda.max_memory_allocated()
 
 
 def _status(name: str) -> int:

@@ -36,19 +36,22 @@ def sample(
         where -1 and +1 are the centres of the border pixels, or their outer edges without
         `align_corners`. Any output size; coordinates are computed in float32 at least.
       kernel: "bilinear" (Eq. 5; trilinear in volumes, Eq. 9) or "nearest" (Eq. 4, ties round up).
-      padding: what lies outside: "zeros", or "border" (the nearest border pixel).
+      padding: what lies outside: "zeros", "border" (the nearest border pixel), or "reflection"
+        (the image mirrored about the lines that -1 and +1 name, again and again).
       align_corners: the convention of the grid's coordinates, see `geometry.coords`.
 
     Returns:
       [B, h, w, C] in the image's dtype, accumulated in float32. A NaN coordinate gives NaN with
-      "bilinear"; an infinite one lies outside, if the axis has more than one pixel.
+      "bilinear"; an infinite one lies outside, if the axis has more than one pixel, and gives NaN
+      with "reflection".
 
     Gradient:
       With respect to the image, the kernel's weights (Eq. 6); it is computed only where asked
       for. With respect to the grid, Eq. 7, and exactly on a pixel centre the derivative from the
       right, U(x + 1) - U(x), where Eq. 7 read literally gives U(x): this is what makes a
       transformer trainable from the identity. With zero padding the last column's is therefore
-      -U(W - 1); "border" padding makes it 0. "nearest" has gradient 0 in the grid. Forward and
+      -U(W - 1); "border" padding makes it 0. In a mirrored copy more than a pixel outside it may be
+      the derivative from the left. "nearest" has gradient 0 in the grid. Forward and
       reverse mode, to any order.
 
     Coordinates within float rounding of a pixel's centre or edge are put there, so that the
@@ -70,11 +73,17 @@ def sample(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    padded = PADDINGS[padding](image.astype(compute_dtype))
+    extend, fold = PADDINGS[padding]
+    if fold:
+        sizes = shape[::-1]
+        points = tuple(
+            fold(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
+        )
+    padded = extend(image.astype(compute_dtype), align_corners)
     return KERNELS[kernel](padded, points).astype(image.dtype)
 
 
-def _pad_zeros(image: jnp.ndarray) -> jnp.ndarray:
+def _extend_zeros(image: jnp.ndarray, _: bool) -> jnp.ndarray:
     # On CPUs merging x and channels halves the time: the loop over few channels costs more.
     *outer, width, channels = image.shape
     around = [(_PAD, _PAD)] * (len(outer) - 1)
@@ -83,15 +92,37 @@ def _pad_zeros(image: jnp.ndarray) -> jnp.ndarray:
     return padded.reshape(*padded.shape[:-1], width + 2 * _PAD, channels)
 
 
-def _pad_border(image: jnp.ndarray) -> jnp.ndarray:
-    around = [(_PAD, _PAD)] * (image.ndim - 2)
-    return jnp.pad(image, [(0, 0), *around, (0, 0)], mode="edge")
+def _extend(image: jnp.ndarray, mode: str) -> jnp.ndarray:
+    return jnp.pad(image, [(0, 0), *[(_PAD, _PAD)] * (image.ndim - 2), (0, 0)], mode=mode)
 
 
-# Reading 0 outside is the literal sum of Eq. 3.
-PADDINGS: dict[str, Callable[[jnp.ndarray], jnp.ndarray]] = {
-    "zeros": _pad_zeros,
-    "border": _pad_border,
+def _extend_border(image: jnp.ndarray, _: bool) -> jnp.ndarray:
+    return _extend(image, "edge")
+
+
+def _extend_reflection(image: jnp.ndarray, align_corners: bool) -> jnp.ndarray:
+    return _extend(image, "reflect" if align_corners else "symmetric")
+
+
+def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
+    """Mirror coordinates that lie more than a pixel outside back into the image.
+
+    Those within a pixel stay: the extended image has their taps, and so the slope from the right.
+    """
+    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return jnp.zeros_like(point)
+    way = jnp.mod(point - low, 2 * span)
+    mirrored = low + jnp.where(way <= span, way, 2 * span - way)
+    return jnp.where(jnp.abs(point - (size - 1) / 2) <= (size + 1) / 2, point, mirrored)
+
+
+# Name -> how the image continues by `_PAD` pixels, and what becomes of points further out, if
+# anything. Reading 0 outside is the literal sum of Eq. 3.
+PADDINGS: dict[str, tuple[Callable[..., jnp.ndarray], Callable[..., jnp.ndarray] | None]] = {
+    "zeros": (_extend_zeros, None),
+    "border": (_extend_border, None),
+    "reflection": (_extend_reflection, _reflect),
 }
 
 

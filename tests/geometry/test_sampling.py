@@ -18,7 +18,7 @@ KERNELS = {
     "bilinear": (oracles.bilinear, oracles.bilinear_slope),
     "nearest": (oracles.integer, oracles.integer_slope),
 }
-PADDINGS = ("zeros", "border")
+PADDINGS = ("zeros", "border", "reflection")
 CONVENTIONS = (True, False)
 
 sample = jax.jit(geometry.sample, static_argnames=("kernel", "padding", "align_corners"))
@@ -96,11 +96,11 @@ def test_equals_scipy_and_jax(kernel, padding):
     grid = oracles.normalised(points, image.shape, True).astype(np.float32)
     ours = sample(image[None, ..., None], grid[None, None], kernel=kernel, padding=padding)
     order = {"nearest": 0, "bilinear": 1}[kernel]
-    mode = {"zeros": "grid-constant", "border": "nearest"}[padding]
+    mode = {"zeros": "grid-constant", "border": "nearest", "reflection": "mirror"}[padding]
     rows_columns = points.T[::-1]
     scipys = scipy.ndimage.map_coordinates(image, rows_columns, order=order, mode=mode)
     np.testing.assert_allclose(ours.ravel(), scipys, atol=1e-5)
-    mode = {"zeros": "constant", "border": "nearest"}[padding]
+    mode = {"zeros": "constant", "border": "nearest", "reflection": "mirror"}[padding]
     jaxs = jax.scipy.ndimage.map_coordinates(image, list(rows_columns), order=order, mode=mode)
     np.testing.assert_allclose(ours.ravel(), jaxs, atol=1e-5)
 
@@ -165,7 +165,8 @@ def test_regular_grid_gives_the_image_and_differences_to_the_right(shape, paddin
     np.testing.assert_array_equal(out, image)
 
     (gradient,) = pull(np.ones_like(image))
-    beyond = {"zeros": "constant", "border": "edge"}[padding]
+    mirror = "reflect" if align_corners else "symmetric"
+    beyond = {"zeros": "constant", "border": "edge", "reflection": mirror}[padding]
     u = np.pad(image[0, ..., 0], (0, 1), beyond)
     differences = [u[:-1, 1:] - u[:-1, :-1], u[1:, :-1] - u[:-1, :-1]]
     unit = [(size - align_corners) / 2 for size in shape[::-1]]
@@ -177,6 +178,8 @@ def test_regular_grid_gives_the_image_and_differences_to_the_right(shape, paddin
     [
         ("zeros", lambda u: [0, u[0], u[1] - u[0], -u[3], 0, 0]),
         ("border", lambda u: [0, 0, u[1] - u[0], 0, 0, 0]),
+        # At -2 and 5, more than a pixel outside, from the left.
+        ("reflection", lambda u: [u[1] - u[2], 0, u[1] - u[0], 0, u[2] - u[3], u[2] - u[3]]),
     ],
 )
 def test_gradient_at_the_border(padding, expected):
@@ -197,13 +200,32 @@ def test_far_and_infinite_points_lie_outside(kernel, sign):
     grid = np.stack([far, np.zeros_like(far)], -1)[None, None]
     ones = np.ones((1, 1, far.size, 2), np.float32)
     options = {"kernel": kernel, "align_corners": True}
-    outs = {p: sample_and_gradients(image, grid, ones, padding=p, **options) for p in PADDINGS}
+    outs = {
+        p: sample_and_gradients(image, grid, ones, padding=p, **options)
+        for p in ("zeros", "border")
+    }
     for _, _, grid_gradient in outs.values():
         np.testing.assert_array_equal(grid_gradient[..., 0], 0)
     np.testing.assert_array_equal(outs["zeros"][0], 0)
     np.testing.assert_array_equal(outs["zeros"][1], 0)
     edge = image[:, None, 1, 0 if sign < 0 else -1]
     np.testing.assert_array_equal(outs["border"][0], np.broadcast_to(edge, ones.shape))
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 2), (1, 3)])
+def test_reflection_repeats_the_mirrored_image(shape, align_corners):
+    image, far = draw(1, *shape, 1), 12
+    mode = "reflect" if align_corners else "symmetric"
+    tiled = np.pad(image, [(0, 0), (far, far), (far, far), (0, 0)], mode=mode)
+    points = np.random.default_rng(4).uniform(-far + 1, far - 1, (1, 1, 50, 2))
+    grids = [
+        oracles.normalised(p, s, align_corners).astype(np.float32)
+        for p, s in ((points, shape), (points + far, tiled.shape[1:3]))
+    ]
+    options = {"align_corners": align_corners}
+    out = sample(image, grids[0], padding="reflection", **options)
+    np.testing.assert_allclose(out, sample(tiled, grids[1], **options), atol=1e-4)
 
 
 def test_nan_is_not_hidden():

@@ -49,9 +49,6 @@ def make_train_call(
         return TrainState(state.step + 1, state.seed, params, model_state, opt_state), metrics
 
     def train_steps(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        if steps_per_call == 1:  # XLA's CPU convolutions are slow inside a scan.
-            state, metrics = train_step(state, data)
-            return state, jax.tree.map(lambda value: value[None], metrics)
         return jax.lax.scan(lambda s, _: train_step(s, data), state, length=steps_per_call)
 
     return jax.jit(over_seeds(train_steps, vmap=vmap_seeds), donate_argnums=0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch._inductor.config
 from torch import nn
 from torch.nn import functional as F
 
@@ -150,5 +151,6 @@ def wait(_: object) -> None:
 
 
 def compiled(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Return the step through torch.compile."""
+    """Return the step through torch.compile, compiled anew whatever earlier runs left behind."""
+    torch._inductor.config.force_disable_caches = True
     return torch.compile(step)

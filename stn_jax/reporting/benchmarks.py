@@ -40,20 +40,24 @@ def markdown(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """Return the two tables that a README has room for: sampling and training steps."""
-    return "\n\n".join(
-        [
-            times_table(report, "sampler", contenders=(OURS, OPPONENT)),
-            times_table(report, "step", contenders=(OURS, OPPONENT)),
-        ]
-    )
+    """Return the rows that a README has room for: sampling without and with gradients, steps."""
+    body = []
+    for group, works in (("sampler", ("forward", "forward + both gradients")), ("step", None)):
+        for row in report[group]["rows"]:
+            if works is None or row["work"] in works:
+                times = (row["contenders"][name]["seconds"] for name in (OURS, OPPONENT))
+                work = f"sampling {row['case']}, {row['work']}"
+                work = work if group == "sampler" else f"training step, {row['case']}"
+                body.append([work, *map(_milliseconds, times), _ratio(row)])
+    header = ["", f"{OURS}, ms", f"{OPPONENT}, ms", f"{OURS} / {OPPONENT}"]
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
 
 
-def times_table(report: Report, group: str, *, contenders: tuple[str, ...] = ()) -> str:
+def times_table(report: Report, group: str) -> str:
     """Return a table of a group: milliseconds a contender, and ours over PyTorch's."""
     rows = report[group]["rows"]
-    names = contenders or tuple(dict.fromkeys(name for row in rows for name in row["contenders"]))
-    bandwidth = None if contenders else _bandwidth(report, group)
+    names = tuple(dict.fromkeys(name for row in rows for name in row["contenders"]))
+    bandwidth = _bandwidth(report, group)
     compared = OPPONENT in names
     header = ["", "work", *(f"{name}, ms" for name in names)]
     header += [f"{OURS} / {OPPONENT}"] * compared

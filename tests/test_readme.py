@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import re
 import shlex
 import tomllib
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from stn_jax.launch.cli import load_config_module
+from stn_jax.reporting import benchmarks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,3 +117,9 @@ def test_the_table_is_the_rendered_one():
     shown = README.split("<!-- table1 -->")[1].split("<!-- /table1 -->")[0].strip()
     rendered = (ROOT / "results" / "tables" / "table1_fast.md").read_text()
     assert shown and rendered.startswith(shown)
+
+
+def test_the_times_are_the_measured_ones():
+    shown = README.split("<!-- speed -->")[1].split("<!-- /speed -->")[0].strip()
+    report = json.loads((ROOT / "results" / "benchmarks" / "cpu-2-cores.json").read_text())
+    assert shown == benchmarks.summary(report)

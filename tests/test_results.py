@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import make_tables
+from stn_jax.reporting import benchmarks
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 RECORDS = sorted((RESULTS / "records").rglob("record.jsonl"))
@@ -50,3 +51,11 @@ def test_the_recipe_was_chosen_by_these_validation_errors():
         last = [line for line in record if line["kind"] == "eval"][-1]
         assert last["split"] == "validation"
         assert (f"{last['error'][0]:.2f}", f"{last['loss'][0]:.4f}") == (error, loss)
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "benchmarks").glob("*.json")), ids=str)
+def test_benchmark_pages_are_rendered_from_the_measurements(path):
+    report = json.loads(path.read_text())
+    assert path.with_suffix(".md").read_text() == benchmarks.markdown(report)
+    for group in report.values():
+        assert re.fullmatch("[0-9a-f]{12}", group["environment"]["code"])

@@ -24,6 +24,14 @@ def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jn
     Raises:
       ValueError: if matrix, basis and shape do not fit each other.
     """
+    return jnp.moveaxis(linear_rows(matrix, basis, shape), 1, -1)
+
+
+def linear_rows(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jnp.ndarray:
+    """Generate M_theta B with the coordinate before the points: [B, N, H, W]; see `linear_grid`.
+
+    Arithmetic on coordinates is several times faster on whole rows than on interleaved points.
+    """
     matrix = jnp.asarray(matrix)
     basis = jnp.asarray(basis, matrix.dtype)
     points = 1
@@ -36,4 +44,4 @@ def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jn
         )
     # Full float32: the reduced precision that accelerators default to moves points by 1e-3.
     rows = jnp.matmul(matrix, basis, precision=jax.lax.Precision.HIGHEST)
-    return jnp.moveaxis(rows.reshape(*matrix.shape[:2], *shape), 1, -1)
+    return rows.reshape(*matrix.shape[:2], *shape)

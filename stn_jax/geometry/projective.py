@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from stn_jax.geometry.grids import homogeneous_points
-from stn_jax.geometry.linear import linear_grid
+from stn_jax.geometry.linear import linear_rows
 
 IDENTITY = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
 
@@ -37,11 +37,12 @@ def homography_grid(
       [B, H, W, 2] source points (x, y), normalised.
     """
     basis = homogeneous_points(tuple(shape), align_corners)
-    points = linear_grid(matrix, basis, shape)
-    numerator, denominator = points[..., :2], points[..., 2:]
+    rows = linear_rows(matrix, basis, shape)
+    numerator, denominator = rows[:, :2], rows[:, 2:]
     in_front = denominator > MIN_DENOMINATOR
     # Both branches of a `where` are differentiated: divide by 1 wherever the result is not used.
-    return jnp.where(in_front, numerator / jnp.where(in_front, denominator, 1), OUTSIDE)
+    points = jnp.where(in_front, numerator / jnp.where(in_front, denominator, 1), OUTSIDE)
+    return jnp.moveaxis(points, 1, -1)
 
 
 def projective_grid(

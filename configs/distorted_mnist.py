@@ -9,7 +9,7 @@ A selection names, in any order and any case, separated by commas:
 
     distortion   R  RTS  P  E  TC                 one run: R unless named
     model        FCN  CNN  ST-FCN  ST-CNN         ST-FCN unless named
-    transform    Aff  Proj  TPS  Attention        Aff unless named; only of ST models
+    transform    Aff  Proj  TPS  PWA  Attention   Aff unless named; only of ST models
     recipe       fast  paper  quickstart          fast unless named
 
 paper       Appendix A.4 to the letter: SGD, 150k iterations of batch 256, learning rate 0.01
@@ -37,6 +37,7 @@ CHOICES = {
         "Aff": "affine",
         "Proj": "projective",
         "TPS": "tps",
+        "PWA": "piecewise_affine",
         "Attention": "attention",
     },
     "recipe": {"fast": "fast", "paper": "paper", "quickstart": "quickstart"},
@@ -141,7 +142,7 @@ def sweep(selection: str = "") -> list[str]:
     """Return the selections of all runs of Table 1, or of the part that a selection names.
 
     Kinds that the selection leaves out are taken whole, but for the recipe (fast) and the
-    attention transform, which the table does not have. The paper's quickstart has R and Aff only.
+    transforms that the table does not have. The paper's quickstart has R and Aff only.
     """
     chosen = parse(selection)
     recipes = chosen["recipe"] or ["fast"]

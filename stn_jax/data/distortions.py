@@ -157,7 +157,7 @@ def _projective_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax
 
 
 def _elastic_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax.Array:
-    moved = geometry.tps_identity(4).reshape(1, 2, 16) + pose["points"] * _UNIT
+    moved = geometry.control_identity(4).reshape(1, 2, 16) + pose["points"] * _UNIT
     theta = moved / pose["scale"][:, None, None]
     return geometry.tps_grid(theta.reshape(-1, 32), canvas)
 

@@ -9,9 +9,11 @@ Example::
 
 from stn_jax.geometry.affine import affine_grid
 from stn_jax.geometry.attention import attention_grid, attention_to_affine
+from stn_jax.geometry.controls import control_identity, control_points
 from stn_jax.geometry.coords import to_normalised, to_pixels
 from stn_jax.geometry.grids import regular_grid
 from stn_jax.geometry.linear import linear_grid
+from stn_jax.geometry.piecewise import piecewise_affine_grid
 from stn_jax.geometry.projective import (
     homography_grid,
     invert_homography,
@@ -19,8 +21,14 @@ from stn_jax.geometry.projective import (
     square_to_quad,
 )
 from stn_jax.geometry.sampling import sample
-from stn_jax.geometry.tps import control_points, tps_grid, tps_identity
-from stn_jax.geometry.transforms import TRANSFORMS, Transform, get_transform, thin_plate_spline
+from stn_jax.geometry.tps import tps_grid
+from stn_jax.geometry.transforms import (
+    TRANSFORMS,
+    Transform,
+    get_transform,
+    piecewise_affine,
+    thin_plate_spline,
+)
 
 __all__ = [
     "TRANSFORMS",
@@ -28,11 +36,14 @@ __all__ = [
     "affine_grid",
     "attention_grid",
     "attention_to_affine",
+    "control_identity",
     "control_points",
     "get_transform",
     "homography_grid",
     "invert_homography",
     "linear_grid",
+    "piecewise_affine",
+    "piecewise_affine_grid",
     "projective_grid",
     "regular_grid",
     "sample",
@@ -41,5 +52,4 @@ __all__ = [
     "to_normalised",
     "to_pixels",
     "tps_grid",
-    "tps_identity",
 ]

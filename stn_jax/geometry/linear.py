@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jnp.ndarray:
     """Generate the grid M_theta B (Sect. 3.2); B may be a constant or itself be learnt.
 
-    Attention, affine and thin plate spline transforms are instances; a projective one divides
-    the result by its last row.
+    Attention, affine, thin plate spline and piecewise affine transforms are instances; a projective
+    one divides the result by its last row.
 
     Args:
       matrix: M_theta [B, N, K], one matrix a sample; float.

@@ -15,20 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.controls import control_points, controlled_grid
 from stn_jax.geometry.grids import regular_grid
-from stn_jax.geometry.linear import linear_grid
-
-
-def control_points(n: int) -> np.ndarray:
-    """Return the n x n control points [n * n, 2] in (x, y), spanning [-1, 1], row by row."""
-    if n < 2:
-        raise ValueError(f"a thin plate spline needs n >= 2 control points a side, got n={n}.")
-    return regular_grid((n, n)).reshape(-1, 2)
-
-
-def tps_identity(n: int = 4) -> np.ndarray:
-    """Return the theta [2 * n * n] of the identity: every control point at its own place."""
-    return control_points(n).T.ravel()
 
 
 def tps_grid(
@@ -47,13 +35,8 @@ def tps_grid(
       [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity,
       and the spline through the given positions at the control points.
     """
-    theta = jnp.asarray(theta)
-    offsets = (theta - tps_identity(n)[None].astype(theta.dtype)).reshape(-1, 2, n * n)
     basis = _spline_basis(n, tuple(shape), align_corners)
-    regular = regular_grid(shape, align_corners=align_corners).astype(theta.dtype)
-    # Splines reproduce affine maps, so spline(theta) = G + spline(theta - identity): written so,
-    # the identity is exact in float32.
-    return regular[None] + linear_grid(offsets, basis, shape)
+    return controlled_grid(theta, basis, shape, n=n, align_corners=align_corners)
 
 
 @lru_cache(maxsize=64)

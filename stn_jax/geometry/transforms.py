@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from stn_jax.geometry import affine, attention, projective, tps
+from stn_jax.geometry import affine, attention, piecewise, projective, tps
+from stn_jax.geometry.controls import control_identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,13 @@ class Transform:
 
 def thin_plate_spline(n: int = 4) -> Transform:
     """Return the thin plate spline family with n x n control points (n = 4: the paper's 16)."""
-    return Transform("tps", tps.tps_identity(n), functools.partial(tps.tps_grid, n=n))
+    return Transform("tps", control_identity(n), functools.partial(tps.tps_grid, n=n))
+
+
+def piecewise_affine(n: int = 4) -> Transform:
+    """Return the family that is affine on the triangles between n x n control points."""
+    generate = functools.partial(piecewise.piecewise_affine_grid, n=n)
+    return Transform("piecewise_affine", control_identity(n), generate)
 
 
 TRANSFORMS: dict[str, Transform] = {
@@ -71,6 +78,7 @@ TRANSFORMS: dict[str, Transform] = {
     "affine": Transform("affine", affine.IDENTITY, affine.affine_grid),
     "projective": Transform("projective", projective.IDENTITY, projective.projective_grid),
     "tps": thin_plate_spline(),
+    "piecewise_affine": piecewise_affine(),
 }
 
 

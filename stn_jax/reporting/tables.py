@@ -16,6 +16,7 @@ TRANSFORMS = {
     "affine": "Aff",
     "projective": "Proj",
     "tps": "TPS",
+    "piecewise_affine": "PWA",
     "attention": "Attention",
 }
 DISTORTIONS = tuple(TABLE_1["FCN", ""])

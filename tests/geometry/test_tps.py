@@ -16,7 +16,7 @@ SIDES = (2, 3, 4, 5, 6)
 
 def draw_theta(batch, n, seed=0):
     noise = np.random.default_rng(seed).normal(scale=0.2, size=(batch, 2 * n * n))
-    return (geometry.tps_identity(n) + noise).astype(np.float32)
+    return (geometry.control_identity(n) + noise).astype(np.float32)
 
 
 def positions(theta):
@@ -91,7 +91,7 @@ def test_the_grid_is_linear_in_theta():
 
 @pytest.mark.parametrize("n", SIDES)
 def test_gradient_is_finite_where_targets_meet_control_points(n):
-    theta = geometry.tps_identity(n)[None]
+    theta = geometry.control_identity(n)[None]
     jacobian = jax.jit(jax.jacobian(lambda t: geometry.tps_grid(t, (n, n), n=n)))(theta)
     # Each point follows its own control point only.
     expected = np.einsum("pk,ij->pijk", np.eye(n * n), np.eye(2))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stn_jax.geometry import TRANSFORMS
 from stn_jax.launch.cli import fields, load_config_module, one_line_errors
 from stn_jax.training.errors import EXIT_USAGE, Diverged
 
@@ -138,6 +139,7 @@ def test_table_1_is_forty_runs_with_a_config_each(config_file):
         ("R,ST-FCN", ["R,ST-FCN,Aff,fast", "R,ST-FCN,Proj,fast", "R,ST-FCN,TPS,fast"]),
         ("E,P,cnn,paper", ["E,CNN,paper", "P,CNN,paper"]),
         ("tc,st_cnn,attention,FCN", ["TC,FCN,fast", "TC,ST-CNN,Attention,fast"]),
+        ("E,pwa,ST-FCN", ["E,ST-FCN,PWA,fast"]),
         ("FCN,R,fast,paper", ["R,FCN,fast", "R,FCN,paper"]),
     ],
 )
@@ -164,6 +166,10 @@ def test_selections_are_read_in_any_order_and_case(config_file):
     }
     assert config_file.get_config("tps,e,stfcn") == config_file.get_config("E,ST-FCN,TPS,fast")
     assert config_file.get_config() == config_file.get_config("R,ST-FCN,Aff,fast")
+
+
+def test_every_transform_can_be_selected_and_none_else(config_file):
+    assert sorted(config_file.CHOICES["transform"].values()) == sorted(TRANSFORMS)
 
 
 @pytest.mark.parametrize(

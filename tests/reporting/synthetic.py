@@ -15,7 +15,8 @@ CONFIG = {
 }
 CONFIG["training"]["eval_batch_size"] = 1000
 NAMES = {"FCN": "fcn", "CNN": "cnn", "ST-FCN": "st_fcn", "ST-CNN": "st_cnn"}
-TRANSFORMS = {"": "", "Aff": "affine", "Proj": "projective", "TPS": "tps", "Attention": "attention"}
+TRANSFORMS = {"": "", "Aff": "affine", "Proj": "projective", "TPS": "tps"}
+TRANSFORMS |= {"PWA": "piecewise_affine", "Attention": "attention"}
 
 
 def config_of(place, recipe):

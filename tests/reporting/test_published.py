@@ -1,6 +1,6 @@
 from stn_jax.data import mnist
 from stn_jax.launch.cli import load_config_module
-from stn_jax.reporting import published
+from stn_jax.reporting import published, tables
 
 
 def test_table_1_has_the_cells_of_the_sweep():
@@ -33,6 +33,14 @@ def test_the_paper_s_order_holds():
     for transform in ("Aff", "Proj", "TPS"):
         for distortion, value in table["ST-CNN", transform].items():
             assert value is None or value < table["ST-FCN", transform][distortion]
+
+
+def test_every_model_and_transform_has_a_name_in_the_tables():
+    choices = load_config_module("configs/distorted_mnist.py").CHOICES
+    for names, kind in ((tables.MODELS, "model"), (tables.TRANSFORMS, "transform")):
+        assert {code: name for code, name in names.items() if code} == {
+            code: name for name, code in choices[kind].items()
+        }
 
 
 def test_fingerprint_is_that_of_the_data():

@@ -59,11 +59,12 @@ def test_the_whole_table_is_shown_and_missing_cells_are_empty(tmp_path):
     assert "–: not published, or no finished run." in notes(table, "")
 
 
-def test_models_that_the_paper_lacks_get_their_row(tmp_path):
-    place = Place("TC", "ST-CNN", "Attention")
+@pytest.mark.parametrize("transform", ["Attention", "PWA"])
+def test_models_that_the_paper_lacks_get_their_row(tmp_path, transform):
+    place = Place("TC", "ST-CNN", transform)
     write_record(tmp_path / "a", place, errors=[3.0])
     table = the_table(tmp_path)
-    assert table.rows[8:] == (("ST-CNN", "Attention"),)
+    assert table.rows[8:] == (("ST-CNN", transform),)
     assert (table.cells[place].mean, table.cells[place].published) == (3.0, None)
 
 

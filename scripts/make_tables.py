@@ -7,7 +7,8 @@
 Every record.jsonl below the given folders is read, and each recipe gets its own table. A number is
 the test error of a finished run's last step; runs of the same settings with other seeds are
 pooled. What is missing, unfinished, diverged, or not trained as the recipe says is marked, and
-the marks are explained under the table.
+the marks are explained under the table. Among the files, claims_RECIPE.md has the paper's claims on
+Table 1 as differences between its cells.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stn_jax.launch.cli import load_config_module
+from stn_jax.reporting.claims import claims
 from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, table_1
@@ -47,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name in ("markdown", "latex", "csv"):
                 render, ending = FORMATS[name]
                 (args.out / (table.stem + ending)).write_text(render([table]), encoding="utf-8")
+            if table.stem.startswith("table1_"):
+                path = args.out / f"claims_{table.recipe}.md"
+                path.write_text(claims(table), encoding="utf-8")
 
 
 def recipe_config(place: Place, recipe: str) -> dict[str, Any]:

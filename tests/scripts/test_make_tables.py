@@ -45,6 +45,13 @@ def test_every_run_of_the_sweep_fills_its_cell_unmarked(tmp_path, capsys, recipe
     assert {row["steps"] for row in rows} == {num_steps[recipe]}
 
 
+def test_transforms_that_the_paper_lacks_have_their_row_and_no_claim(tmp_path, capsys):
+    write_run(tmp_path / "runs/a", "E,ST-FCN,PWA", error=1.23)
+    make_tables.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert "ST-FCN PWA" in capsys.readouterr().out
+    assert "PWA" not in (tmp_path / "out/claims_fast.md").read_text()
+
+
 def test_overridden_settings_are_marked(tmp_path, capsys):
     path = write_run(tmp_path / "a", "R,ST-CNN,TPS")
     path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5'))
@@ -60,7 +67,9 @@ def test_prints_one_format_and_writes_the_others(tmp_path, capsys):
     assert "2.1 / 1.23" in printed and "45.60" in printed and "│" in printed
     written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     stems = ("table1_fast", "toy_quickstart_sklearn")
-    assert set(written) == {stem + end for stem in stems for end in (".md", ".tex", ".csv")}
+    files = {stem + end for stem in stems for end in (".md", ".tex", ".csv")}
+    assert set(written) == {*files, "claims_fast.md"}
+    assert "Published: " in written.pop("claims_fast.md")
     for name, text in written.items():
         assert ("1.23" in text) == name.startswith("table1")
         assert ("45.6" in text) == name.startswith("toy")

@@ -13,8 +13,7 @@ import torch._inductor.config
 from torch import nn
 from torch.nn import functional as F
 
-from stn_jax.geometry import regular_grid, tps_identity
-from stn_jax.geometry.tps import _spline_basis
+from stn_jax.geometry import control_identity, regular_grid, tps_grid
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 OPTIONS = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": True}
@@ -57,13 +56,15 @@ class ProjectiveGrid(nn.Module):
 class SplineGrid(nn.Module):
     """Thin plate spline grids: one matrix product with the constant basis."""
 
-    identity = tps_identity(4)
+    identity = control_identity(4)
 
     def __init__(self, size: int):
         super().__init__()
         self.size = size
-        basis = torch.tensor(_spline_basis(4, (size, size), True).T.copy(), device=DEVICE)
-        self.register_buffer("basis", basis)
+        # The grid is linear in theta: what each control point adds at every target point.
+        basis = np.asarray(tps_grid(np.eye(32, dtype=np.float32)[:16], (size, size))[..., 0])
+        basis = basis.reshape(16, -1).T.copy()
+        self.register_buffer("basis", torch.tensor(basis, device=DEVICE))
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
         """Return grids [B, H, W, 2] of theta [B, 32]."""

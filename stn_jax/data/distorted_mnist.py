@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from stn_jax.data.distortions import Distortion
 
+NUM_CHANNELS, NUM_CLASSES = 1, 10
 # The test digits are distorted once with this key, the same for every model and seed.
 TEST_KEY = 2015
 

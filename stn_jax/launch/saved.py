@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from stn_jax.data import digits, mnist
-from stn_jax.data.distorted_mnist import Labelled, fixed_set
+from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS
-from stn_jax.data.types import Digits
-from stn_jax.models.mnist import mnist_model
-from stn_jax.models.pure import functional
+from stn_jax.launch.digits import load_digits, make_model, task_of
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.loop import load_state
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
+
+# Several runs in turn are often of the same digits.
+_load_once = cache(load_digits)
 
 
 def open_network(
@@ -32,23 +32,14 @@ def open_network(
       folder: the run's directory.
 
     Returns:
-      A function of images [B, H, W, 1], giving logits [B, 10] and what the network reports beside
+      A function of images [B, H, W, C], giving logits [B, K] and what the network reports beside
       them (theta and warped, if it has a transformer).
 
     Raises:
       RunError: if the run has no checkpoint.
     """
     config = ConfigDict(config)
-    # As the experiment builds it; dropout has no part in evaluation.
-    model = functional(
-        mnist_model(
-            config.model.name,
-            DISTORTIONS[config.data.distortion].image_shape,
-            transform=config.model.transform or None,
-            downsample=config.model.downsample,
-            num_params=config.model.num_params,
-        )
-    )
+    model = make_model(config)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     shapes = jax.eval_shape(partial(create_state, model.init, optimizer, config.seeds))
     state = jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
@@ -69,7 +60,8 @@ def evaluation_digits(
       ConfigError: if the data here are not those of the run.
       IndexError: if there is no such test digit.
     """
-    loaded = _load(config["data"]["digits"], config["runtime"]["data_dir"])
+    config = ConfigDict(config)
+    loaded = _load_once(config.data.digits, config.runtime.data_dir)
     if loaded.fingerprint != fingerprint:
         raise ConfigError(
             f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
@@ -79,8 +71,8 @@ def evaluation_digits(
     if wrong := [i for i in indices or () if not 0 <= i < count]:
         raise IndexError(f"there is no test digit {wrong[0]}: {loaded.name} has 0 to {count - 1}.")
     test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
-    distortion = DISTORTIONS[config["data"]["distortion"]]
-    return fixed_set(test, jnp.asarray(loaded.train_images), distortion=distortion, index=indices)
+    distortion, clutter = DISTORTIONS[config.data.distortion], jnp.asarray(loaded.train_images)
+    return task_of(config).fixed_set(test, clutter, distortion=distortion, index=indices)
 
 
 def rotation_degrees(theta: np.ndarray) -> np.ndarray:
@@ -92,8 +84,3 @@ def rotation_degrees(theta: np.ndarray) -> np.ndarray:
       theta: [N, 6].
     """
     return np.degrees(np.arctan2(theta[:, 3] - theta[:, 1], theta[:, 0] + theta[:, 4]))
-
-
-@cache
-def _load(name: str, data_dir: str) -> Digits:
-    return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()

@@ -2,6 +2,13 @@
 
 from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
 from stn_jax.models.pure import Model, functional
-from stn_jax.models.spatial_transformer import SpatialTransformer
+from stn_jax.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
-__all__ = ["ConvLocalisation", "DenseLocalisation", "Model", "SpatialTransformer", "functional"]
+__all__ = [
+    "ConvLocalisation",
+    "DenseLocalisation",
+    "Model",
+    "ParallelTransformers",
+    "SpatialTransformer",
+    "functional",
+]

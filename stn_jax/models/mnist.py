@@ -1,4 +1,4 @@
-"""The networks of the distorted MNIST experiments: FCN, CNN, ST-FCN and ST-CNN (A.4)."""
+"""The networks of the MNIST experiments: FCN, CNN, ST-FCN, ST-CNN, 2xST-FCN (A.1, A.4)."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from stn_jax.geometry import Transform
 from stn_jax.models.layers import Conv, Dense, avg_pool, flatten, max_pool
 from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
 from stn_jax.models.pure import count_params
-from stn_jax.models.spatial_transformer import SpatialTransformer
+from stn_jax.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
 # All models of a table have this many parameters (A.4: "around 400k"), within 5%.
 NUM_PARAMS = 400_000
@@ -85,7 +85,11 @@ class TransformedClassifier(nnx.Module):
     """A spatial transformer on the input, average pooling by 2 if wanted, a classifier (A.4)."""
 
     def __init__(
-        self, transformer: SpatialTransformer, classifier: nnx.Module, *, downsample: bool
+        self,
+        transformer: SpatialTransformer | ParallelTransformers,
+        classifier: nnx.Module,
+        *,
+        downsample: bool,
     ):
         """Put the classifier behind the transformer; `downsample` pools between (RTS and TC)."""
         self.transformer = transformer
@@ -125,17 +129,19 @@ def mnist_model(
     input_shape: Sequence[int],
     *,
     transform: str | Transform | None = None,
+    num_transformers: int = 1,
     downsample: bool = False,
     num_classes: int = 10,
     num_params: int = NUM_PARAMS,
     dropout: float = 0.0,
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """Return a function of the random streams that builds a network of Table 1.
+    """Return a function of the random streams that builds a network of Table 1 or 4.
 
     Args:
       name: "fcn", "cnn", "st_fcn" or "st_cnn".
       input_shape: (H, W, C) of the images.
       transform: the transformer's family, for the st_ networks only.
+      num_transformers: how many transformers stand side by side, for the st_ networks only.
       downsample: whether the transformer's output is average-pooled by 2 (RTS and TC), for the
         st_ networks only.
       num_classes: the classifier's outputs.
@@ -145,8 +151,9 @@ def mnist_model(
       dropout: of the classifier's hidden layers, in training; never of the localisation network.
 
     Raises:
-      ValueError: if the name is unknown, if a transform is missing, or if a transform or
-        `downsample` is given to a network without a transformer.
+      ValueError: if the name is unknown, if a transform is missing, if there is to be no
+        transformer, or if a transform, several transformers or `downsample` are given to a network
+        without one.
     """
     kind = name.removeprefix("st_")
     if kind not in CLASSIFIERS:
@@ -157,6 +164,9 @@ def mnist_model(
             f"model {name!r} {'needs a' if name != kind else 'takes no'} transform, "
             f"got transform={transform!r}."
         )
+    if transform is None and num_transformers > 1 or transform is not None and num_transformers < 1:
+        counts = "no transformer" if transform is None else "at least one transformer"
+        raise ValueError(f"model {name!r} has {counts}, got num_transformers={num_transformers}.")
     if downsample and transform is None:
         raise ValueError(f"downsample pools a transformer's output; model {name!r} has none.")
 
@@ -166,10 +176,14 @@ def mnist_model(
         if transform is None:
             return Plain(CLASSIFIERS[kind](input_shape, width=width, rngs=rngs, **options))
         height, cols, channels = input_shape
-        inner_shape = (height // 2, cols // 2, channels) if downsample else input_shape
-        localisation = LOCALISATIONS[kind](input_shape, rngs=rngs)
+        height, cols = (height // 2, cols // 2) if downsample else (height, cols)
+        inner_shape = (height, cols, num_transformers * channels)
+        transformers = [
+            SpatialTransformer(LOCALISATIONS[kind](input_shape, rngs=rngs), transform, rngs=rngs)
+            for _ in range(num_transformers)
+        ]
         return TransformedClassifier(
-            SpatialTransformer(localisation, transform, rngs=rngs),
+            transformers[0] if num_transformers == 1 else ParallelTransformers(transformers),
             CLASSIFIERS[kind](inner_shape, width=width, rngs=rngs, **options),
             downsample=downsample,
         )

@@ -82,3 +82,30 @@ class SpatialTransformer(nnx.Module):
             x, grid, kernel=self.kernel, padding=self.padding, align_corners=self.align_corners
         )
         return warped, theta
+
+
+class ParallelTransformers(nnx.Module):
+    """Transformers side by side on one input, their outputs joined along the channels (Sect. 3.4).
+
+    Can stand wherever a single one does.
+
+    Attributes:
+      members: the transformers; their transforms have one number of parameters.
+    """
+
+    def __init__(self, members: Sequence[SpatialTransformer]):
+        """Put the transformers side by side."""
+        self.members = nnx.List(members)
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Warp x by each transformer.
+
+        Args:
+          x: [B, H, W, C] float.
+
+        Returns:
+          The warped maps [B, H', W', N * C], all channels of the first transformer first, and
+          theta [B, N, P], float32.
+        """
+        warped, theta = zip(*(member(x) for member in self.members), strict=True)
+        return jnp.concatenate(warped, axis=-1), jnp.stack(theta, axis=1)

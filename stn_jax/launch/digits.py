@@ -1,0 +1,82 @@
+"""What the experiments on digits have in common: data, network and problem, from their configs."""
+
+from functools import partial
+from types import ModuleType
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from stn_jax.data import digits, distorted_mnist, mnist, mnist_addition
+from stn_jax.data.distorted_mnist import Labelled
+from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.types import Digits
+from stn_jax.models.mnist import mnist_model
+from stn_jax.models.pure import Model, functional
+from stn_jax.training import Problem
+from stn_jax.training.metrics import classification_loss, classification_measure
+
+# A config's experiment -> the module of its batches and its test set. Records of distorted MNIST,
+# which came first, do not name theirs.
+TASKS: dict[str, ModuleType] = {
+    "distorted_mnist": distorted_mnist,
+    "mnist_addition": mnist_addition,
+}
+# When a recipe is chosen, the last 10,000 training digits are held out and evaluated on.
+VALIDATION_SPLIT = (slice(None, -10_000), slice(-10_000, None))
+
+
+def task_of(config: ConfigDict) -> ModuleType:
+    """Return what a config trains on."""
+    return TASKS[config.get("experiment", "distorted_mnist")]
+
+
+def load_digits(name: str, data_dir: str) -> Digits:
+    """Load "mnist" from a folder ("": the usual one), or "sklearn"."""
+    return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()
+
+
+def make_model(config: ConfigDict) -> Model:
+    """Build the network that a config describes."""
+    # Fields that records do not have came later; their defaults do what was done before.
+    task = task_of(config)
+    height, width, _ = DISTORTIONS[config.data.distortion].image_shape
+    return functional(
+        mnist_model(
+            config.model.name,
+            (height, width, task.NUM_CHANNELS),
+            transform=config.model.transform or None,
+            num_transformers=config.model.get("num_transformers", 1),
+            downsample=config.model.downsample,
+            num_classes=task.NUM_CLASSES,
+            num_params=config.model.num_params,
+            dropout=config.model.get("dropout", 0.0),
+        )
+    )
+
+
+def make_problem(config: ConfigDict) -> Problem:
+    """Build model, loss and data as a config says."""
+    task, distortion = task_of(config), DISTORTIONS[config.data.distortion]
+    model, loaded = make_model(config), load_digits(config.data.digits, config.runtime.data_dir)
+    train = Labelled(jnp.asarray(loaded.train_images), jnp.asarray(loaded.train_labels))
+    test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
+    if config.data.evaluate_on == "validation":
+        train, test = (Labelled(*(x[part] for x in train)) for part in VALIDATION_SPLIT)
+    return Problem(
+        init=model.init,
+        loss=classification_loss(model.apply),
+        draw=partial(
+            task.training_batch, distortion=distortion, batch_size=config.training.batch_size
+        ),
+        data=train,
+        measure=classification_measure(model.apply),
+        evaluations={
+            config.data.evaluate_on: task.fixed_set(test, train.image, distortion=distortion)
+        },
+        description={
+            "name": loaded.name,
+            "fingerprint": loaded.fingerprint,
+            "train": train.label.shape[0],
+            "test": test.label.shape[0],
+        },
+    )

@@ -1,10 +1,10 @@
-"""Render Table 1 (distorted MNIST) from run records, the published numbers beside ours.
+"""Render Tables 1 and 4 (distorted MNIST, addition) from run records, published beside ours.
 
   python scripts/make_tables.py runs/table1                     # in the terminal
   python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv
   python scripts/make_tables.py runs/table1 --out results       # files too: table1_fast.md, ...
 
-Every record.jsonl below the given folders is read, and each recipe gets its own table. A number is
+Every record.jsonl below the given folders is read, and each recipe gets its own tables. A number is
 the test error of a finished run's last step; runs of the same settings with other seeds are
 pooled. What is missing, unfinished, diverged, or not trained as the recipe says is marked, and
 the marks are explained under the table. Among the files, claims_RECIPE.md has the paper's claims on
@@ -22,9 +22,9 @@ from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting.claims import claims
 from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
-from stn_jax.reporting.tables import Place, table_1
+from stn_jax.reporting.tables import Place, build_tables
 
-CONFIG = Path(__file__).parents[1] / "configs" / "distorted_mnist.py"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     try:
-        tables = table_1(find_runs(args.runs), recipe_config)
+        tables = build_tables(find_runs(args.runs), recipe_config)
     except RecordError as error:
         sys.exit(f"make_tables.py: {error}")
     render, _ = FORMATS[args.format]
@@ -54,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 path.write_text(claims(table), encoding="utf-8")
 
 
-def recipe_config(place: Place, recipe: str) -> dict[str, Any]:
+def recipe_config(experiment: str, place: Place, recipe: str) -> dict[str, Any]:
     """Return the config of a cell as its recipe has it, in the form that records have."""
-    selection = ",".join(filter(None, (*place, recipe)))
-    config = load_config_module(CONFIG).get_config(selection)
+    module = load_config_module(CONFIGS / f"{experiment}.py")
+    # What all cells of a table share is not selected.
+    words = [word for kind, word in place._asdict().items() if kind in module.CHOICES]
+    config = module.get_config(",".join(filter(None, (*words, recipe))))
     return json.loads(json.dumps(config.to_dict()))
 
 

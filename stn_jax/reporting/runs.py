@@ -65,6 +65,11 @@ class Run:
     measured: dict[str, Measurements]
 
     @property
+    def experiment(self) -> str:
+        """What was trained; records of distorted MNIST, which came first, do not say it."""
+        return self.config.get("experiment", "distorted_mnist")
+
+    @property
     def folder(self) -> Path:
         """The run's work directory."""
         return self.path.parent

@@ -1,4 +1,4 @@
-"""Table 1 (distorted MNIST) from run records, the published numbers beside ours."""
+"""Tables 1 and 4 (distorted MNIST, addition) from run records, published numbers beside ours."""
 
 import statistics
 from collections import defaultdict
@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from stn_jax.reporting.published import MNIST_FINGERPRINT, TABLE_1, TABLE_1_NOTES
+from stn_jax.reporting.published import (
+    MNIST_FINGERPRINT,
+    TABLE_1,
+    TABLE_1_NOTES,
+    TABLE_4,
+    TABLE_4_NOTES,
+)
 from stn_jax.reporting.runs import RecordError, Run
 
 # As configs call them -> as the paper does.
@@ -19,10 +25,9 @@ TRANSFORMS = {
     "piecewise_affine": "PWA",
     "attention": "Attention",
 }
-DISTORTIONS = tuple(TABLE_1["FCN", ""])
-
 # Fields of the config that say which seeds and how to run and watch, not what is computed.
 INCIDENTAL = (
+    "experiment",
     "name",
     "seeds",
     "runtime",
@@ -39,6 +44,38 @@ MARKS = {
     DIVERGED: "diverged, ",
     SEEDS: "fewer seeds than others, ",
     LEFT_OUT: "Left out, ",
+}
+
+
+class Layout(NamedTuple):
+    """What one table of the paper does not have in common with the others.
+
+    Attributes:
+      name: what it is called.
+      stem: how the names of its files begin.
+      toy: what a table like it is called on digits other than MNIST's.
+      published: (model, transform) -> distortion -> error in percent, or None.
+      notes: on what is published.
+    """
+
+    name: str
+    stem: str
+    toy: str
+    published: dict[tuple[str, str], dict[str, float | None]]
+    notes: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The distortions."""
+        return tuple(next(iter(self.published.values())))
+
+
+# By experiment.
+LAYOUTS = {
+    "distorted_mnist": Layout("Table 1, distorted MNIST", "table1", "Toy", TABLE_1, TABLE_1_NOTES),
+    "mnist_addition": Layout(
+        "Table 4, MNIST addition", "table4", "Toy addition", TABLE_4, TABLE_4_NOTES
+    ),
 }
 
 
@@ -102,7 +139,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: one recipe on one set of digits.
+    """One table: one recipe of an experiment on one set of digits.
 
     Attributes:
       recipe: the config's recipe.
@@ -127,7 +164,9 @@ class Table:
     runs: list[Run]
 
 
-def table_1(runs: Iterable[Run], reference: Callable[[Place, str], dict[str, Any]]) -> list[Table]:
+def build_tables(
+    runs: Iterable[Run], reference: Callable[[str, Place, str], dict[str, Any]]
+) -> list[Table]:
     """Build one table a recipe; digits other than MNIST's never share a table with MNIST's.
 
     Only the test error of the last step of a finished run counts. Runs of one cell with the same
@@ -135,55 +174,63 @@ def table_1(runs: Iterable[Run], reference: Callable[[Place, str], dict[str, Any
     where there is none that does not, and marked.
 
     Args:
-      runs: runs of the distorted MNIST experiment.
-      reference: function of (place, recipe), giving the config, as nested dicts of JSON values,
-        that the recipe stands for.
+      runs: runs of the experiments that have a layout.
+      reference: function of (experiment, place, recipe), giving the config, as nested dicts of JSON
+        values, that the recipe stands for.
 
     Raises:
       RecordError: on a run of another experiment, or on a seed that was run twice.
     """
-    groups: dict[tuple[str, str], dict[Place, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str, str], dict[Place, list[Run]]]
+    groups = defaultdict(lambda: defaultdict(list))
     for run in runs:
         place = place_of(run)
-        groups[run.config["recipe"], run.config["data"]["digits"]][place].append(run)
-    return [
-        _table(recipe, digits, groups[recipe, digits], reference)
-        for recipe, digits in sorted(groups)
-    ]
+        groups[run.experiment, run.config["recipe"], run.config["data"]["digits"]][place].append(
+            run
+        )
+    return [_table(*key, groups[key], reference) for key in sorted(groups)]
 
 
 def place_of(run: Run) -> Place:
-    """Return the cell of Table 1 that a run belongs to.
+    """Return the cell that a run belongs to.
 
     Raises:
       RecordError: if it belongs to none.
     """
+    if run.experiment not in LAYOUTS:
+        raise RecordError(f"{run.path}: the experiment {run.experiment} has no table here.")
+    layout = LAYOUTS[run.experiment]
     try:
         data, model = run.config["data"], run.config["model"]
-        place = Place(data["distortion"], MODELS[model["name"]], TRANSFORMS[model["transform"]])
-        known = place.distortion in DISTORTIONS and "digits" in data
+        count = model.get("num_transformers", 1)
+        name = f"{count}x{MODELS[model['name']]}" if count > 1 else MODELS[model["name"]]
+        place = Place(data["distortion"], name, TRANSFORMS[model["transform"]])
+        known = place.distortion in layout.columns and "digits" in data
     except (KeyError, TypeError):
         known = False
     if not known:
-        raise RecordError(f"{run.path}: run {run.name} is not one of Table 1.")
+        number = layout.name.split(",")[0]
+        raise RecordError(f"{run.path}: run {run.name} is not one of {number}.")
     return place
 
 
 def _table(
+    experiment: str,
     recipe: str,
     digits: str,
     runs: dict[Place, list[Run]],
-    reference: Callable[[Place, str], dict[str, Any]],
+    reference: Callable[[str, Place, str], dict[str, Any]],
 ) -> Table:
+    layout = LAYOUTS[experiment]
     of_paper = digits == "mnist" and recipe != "quickstart"
     references = {}
     for place, (run, *_) in runs.items():
         try:
-            references[place] = reference(place, recipe)
+            references[place] = reference(experiment, place, recipe)
         except ValueError as error:
             raise RecordError(f"{run.path}: {error}") from error
-    rows, columns = _rows_and_columns(runs, whole=of_paper)
-    published = TABLE_1 if of_paper else {}
+    rows, columns = _rows_and_columns(layout, runs, whole=of_paper)
+    published = layout.published if of_paper else {}
     cells = {}
     for distortion in columns:
         for row in rows:
@@ -198,34 +245,35 @@ def _table(
     cells = {place: _with_seed_remark(cell, seeds) for place, cell in cells.items()}
 
     what = (
-        "Table 1, distorted MNIST: test error in %, published / ours"
+        f"{layout.name}: test error in %, published / ours"
         if of_paper
-        else f"Toy on {digits} digits, not an experiment of the paper: test error in %"
+        else f"{layout.toy} on {digits} digits, not an experiment of the paper: test error in %"
     )
     spread = " ± standard deviation (n - 1) over seeds" if len(seeds) > 1 else ""
+    toy_stem = layout.toy.lower().replace(" ", "_")
     return Table(
         recipe=recipe,
-        stem=f"table1_{recipe}" if of_paper else f"toy_{recipe}_{digits}",
+        stem=f"{layout.stem}_{recipe}" if of_paper else f"{toy_stem}_{recipe}_{digits}",
         compared=of_paper,
         title=f"{what}{spread}. {_settings(recipe, list(references.values()), seeds)}",
         columns=columns,
         rows=rows,
         cells=cells,
-        notes=_notes(cells.values(), of_paper),
+        notes=_notes(cells.values(), layout.notes if of_paper else (), of_paper),
         runs=[run for place in cells for run in runs.get(place, [])],
     )
 
 
 def _rows_and_columns(
-    places: Iterable[Place], *, whole: bool
+    layout: Layout, places: Iterable[Place], *, whole: bool
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Return the paper's rows and columns, or those in use; what the paper lacks goes last."""
     found = {(place.model, place.transform) for place in places}
     order = [(m, t) for m in MODELS.values() for t in TRANSFORMS.values()]
-    extra = sorted(found - set(TABLE_1), key=order.index)
-    rows = tuple(row for row in TABLE_1 if whole or row in found) + tuple(extra)
+    extra = sorted(found - set(layout.published), key=order.index)
+    rows = tuple(row for row in layout.published if whole or row in found) + tuple(extra)
     used = {place.distortion for place in places}
-    return rows, tuple(name for name in DISTORTIONS if whole or name in used)
+    return rows, tuple(name for name in layout.columns if whole or name in used)
 
 
 def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) -> Cell:
@@ -315,9 +363,11 @@ def _settings(recipe: str, references: list[dict[str, Any]], seeds: list[int]) -
     return ", ".join(parts) + "."
 
 
-def _notes(cells: Iterable[Cell], of_paper: bool) -> list[tuple[str, str]]:
+def _notes(
+    cells: Iterable[Cell], published: Iterable[str], of_paper: bool
+) -> list[tuple[str, str]]:
     cells = list(cells)
-    notes = [("", text) for text in TABLE_1_NOTES] if of_paper else []
+    notes = [("", text) for text in published]
     if any(cell.mean is None or of_paper and cell.published is None for cell in cells):
         notes.append(("", f"–: {'not published, or ' * of_paper}no finished run."))
     # Cells that share a remark share its note.

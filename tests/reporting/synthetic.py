@@ -19,13 +19,17 @@ TRANSFORMS = {"": "", "Aff": "affine", "Proj": "projective", "TPS": "tps"}
 TRANSFORMS |= {"PWA": "piecewise_affine", "Attention": "attention"}
 
 
-def config_of(place, recipe):
+def config_of(experiment, place, recipe):
     """The config of a cell, as a table's reference."""
     config = copy.deepcopy(CONFIG)
     distortion, model, transform = place
     config["data"]["distortion"] = distortion
-    config["model"] |= {"name": NAMES[model], "transform": TRANSFORMS[transform]}
+    name = model.removeprefix("2x")
+    config["model"] |= {"name": NAMES[name], "transform": TRANSFORMS[transform]}
     config["recipe"] = recipe
+    if experiment != "distorted_mnist":  # whose records do not say it
+        config["experiment"] = experiment
+        config["model"]["num_transformers"] = model.count("ST-") * (2 if name != model else 1)
     if recipe == "quickstart":
         config["data"]["digits"] = "sklearn"
     return config
@@ -35,6 +39,7 @@ def write_record(
     folder,
     place=("R", "FCN", ""),
     *,
+    experiment="distorted_mnist",
     errors=(1.0,),
     seeds=(0,),
     recipe="fast",
@@ -49,6 +54,7 @@ def write_record(
     Args:
       folder: the run's.
       place: (distortion, model, transform).
+      experiment: the config's.
       errors: of the last step, one a seed.
       seeds: the run's.
       recipe: the config's.
@@ -58,7 +64,7 @@ def write_record(
       more: further lines.
       **changes: to the config, with __ for the dots.
     """
-    config = config_of(place, recipe)
+    config = config_of(experiment, place, recipe)
     config["seeds"] = list(seeds)
     for name, value in changes.items():
         *parents, last = name.split("__")

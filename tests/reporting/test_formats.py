@@ -6,7 +6,7 @@ import pytest
 
 from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import find_runs
-from stn_jax.reporting.tables import table_1
+from stn_jax.reporting.tables import build_tables
 from tests.reporting.synthetic import config_of, write_record
 
 
@@ -15,7 +15,7 @@ def tables(tmp_path):
     write_record(tmp_path / "a_b", ("R", "FCN", ""), seeds=[0, 1], errors=[1.0, 2.0])
     write_record(tmp_path / "c", ("TC", "ST-CNN", "TPS"), errors=[12.5], training__num_steps=400)
     write_record(tmp_path / "toy", ("R", "FCN", ""), errors=[7.0], recipe="quickstart")
-    return table_1(find_runs([tmp_path]), config_of)
+    return build_tables(find_runs([tmp_path]), config_of)
 
 
 def terminal_rows(text):

@@ -43,5 +43,15 @@ def test_every_model_and_transform_has_a_name_in_the_tables():
         }
 
 
+def test_table_4_has_the_cells_of_the_sweep_and_the_paper_s_order():
+    """Two transformers beat everything, one beats the FCN but not the CNN (A.1)."""
+    selections = load_config_module("configs/mnist_addition.py").sweep()
+    errors = {row: values["RTS"] for row, values in published.TABLE_4.items()}
+    assert {",".join(filter(None, (*row, "fast"))) for row in errors} == set(selections)
+    for transform in ("Aff", "Proj", "TPS"):
+        one, two = errors["ST-FCN", transform], errors["2xST-FCN", transform]
+        assert two < errors["CNN", ""] < one < errors["FCN", ""]
+
+
 def test_fingerprint_is_that_of_the_data():
     assert published.MNIST_FINGERPRINT == mnist.PUBLISHED_FINGERPRINT

@@ -16,7 +16,7 @@ def the_run(folder):
 
 
 def test_reads_what_training_writes(tmp_path):
-    config = config_of(PLACE, "fast") | {"seeds": [3, 5]}
+    config = config_of("distorted_mnist", PLACE, "fast") | {"seeds": [3, 5]}
     header = {"name": "n", "config": config, "parameters": 7, "data": {"fingerprint": "f"}}
     (tmp_path / "run").mkdir()
     record = Record(tmp_path / "run", header)

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from stn_jax.reporting.runs import RecordError, find_runs
-from stn_jax.reporting.tables import Place, place_of, table_1
+from stn_jax.reporting.tables import Place, build_tables, place_of
 from tests.reporting.synthetic import config_of, write_record
 
 FCN = Place("R", "FCN", "")
@@ -12,7 +12,7 @@ AFFINE = Place("RTS", "ST-FCN", "Aff")
 
 
 def tables(folder):
-    return table_1(find_runs([folder]), config_of)
+    return build_tables(find_runs([folder]), config_of)
 
 
 def the_table(folder):
@@ -228,15 +228,70 @@ def test_other_experiments_are_named(tmp_path, change):
 
 
 def test_unknown_recipes_are_named(tmp_path):
-    def reference(place, recipe):
+    def reference(experiment, place, recipe):
         raise ValueError(f"no {recipe!r} to select.")
 
     path = write_record(tmp_path / "a", FCN, recipe="slow")
     with pytest.raises(RecordError, match=f"{path}: no 'slow' to select"):
-        table_1(find_runs([tmp_path]), reference)
+        build_tables(find_runs([tmp_path]), reference)
 
 
 def test_place_of_a_run(tmp_path):
     write_record(tmp_path / "a", AFFINE)
     place = place_of(find_runs([tmp_path])[0])
     assert place == AFFINE and str(place) == "RTS ST-FCN Aff"
+
+
+# Table 4
+
+PAIR = Place("RTS", "2xST-FCN", "TPS")
+
+
+def test_addition_has_a_table_of_its_own(tmp_path):
+    write_record(tmp_path / "a", PAIR, experiment="mnist_addition", errors=[4.25])
+    single = Place("RTS", "ST-FCN", "TPS")
+    write_record(tmp_path / "b", single, experiment="mnist_addition", errors=[20.0])
+    write_record(tmp_path / "c", Place("RTS", "ST-FCN", "TPS"), errors=[1.0])
+    table_1, table_4 = tables(tmp_path)
+    assert (table_1.stem, table_4.stem) == ("table1_fast", "table4_fast")
+    assert table_1.cells[single].mean == 1.0 and PAIR not in table_1.cells
+    assert table_4.columns == ("RTS",) and len(table_4.rows) == len(table_4.cells) == 8
+    cells = {place: (cell.published, cell.mean) for place, cell in table_4.cells.items()}
+    assert cells[PAIR] == (5.8, 4.25)
+    assert cells[single] == (19.1, 20.0)
+    assert cells[Place("RTS", "CNN", "")] == (14.7, None)
+    assert not any(cell.marks for cell in table_4.cells.values())
+    assert table_4.title.startswith("Table 4, MNIST addition: test error in %, published / ours.")
+    assert any("Jaderberg et al. 2015, Table 4" in text for text in notes(table_4, ""))
+
+
+def test_toys_of_both_experiments_are_told_apart(tmp_path):
+    for name in ("distorted_mnist", "mnist_addition"):
+        place = Place("RTS", "FCN", "")
+        write_record(tmp_path / name, place, experiment=name, recipe="quickstart")
+    assert [(table.stem, table.title.split(",")[0]) for table in tables(tmp_path)] == [
+        ("toy_quickstart_sklearn", "Toy on sklearn digits"),
+        ("toy_addition_quickstart_sklearn", "Toy addition on sklearn digits"),
+    ]
+
+
+def test_departures_of_addition_are_marked(tmp_path):
+    write_record(tmp_path / "a", PAIR, experiment="mnist_addition", optimizer__momentum=0.0)
+    table = the_table(tmp_path)
+    assert table.cells[PAIR].marks == "s"
+    text = "settings not the recipe's: optimizer.momentum 0.0 instead of 0.9: RTS 2xST-FCN TPS."
+    assert notes(table, "s") == [text]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"experiment": "painting"}, "the experiment painting has no table here"),
+        ({"data__distortion": "R"}, "run .* is not one of Table 4"),
+        ({"model__name": "lenet"}, "run .* is not one of Table 4"),
+    ],
+)
+def test_what_has_no_place_in_table_4_is_named(tmp_path, change, message):
+    path = write_record(tmp_path / "a", PAIR, **{"experiment": "mnist_addition", **change})
+    with pytest.raises(RecordError, match=f"{path}: {message}"):
+        tables(tmp_path)

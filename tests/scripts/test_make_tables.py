@@ -12,12 +12,15 @@ from scripts import make_tables
 from stn_jax.launch.cli import load_config_module
 from tests.reporting.synthetic import write_record
 
-CONFIGS = load_config_module(make_tables.CONFIG)
+CONFIGS = {
+    name: load_config_module(make_tables.CONFIGS / f"{name}.py")
+    for name in ("distorted_mnist", "mnist_addition")
+}
 
 
-def write_run(folder, selection, *, error=1.0):
+def write_run(folder, selection, *, experiment="distorted_mnist", error=1.0):
     """Write the record of a run of the experiment's own config."""
-    config = json.loads(json.dumps(CONFIGS.get_config(selection).to_dict()))
+    config = json.loads(json.dumps(CONFIGS[experiment].get_config(selection).to_dict()))
     return write_record(folder, errors=[error], **config)
 
 
@@ -27,19 +30,22 @@ def table_of(capsys, *arguments):
 
 
 @pytest.mark.parametrize("recipe", ["fast", "paper"])
-def test_every_run_of_the_sweep_fills_its_cell_unmarked(tmp_path, capsys, recipe):
+@pytest.mark.parametrize(("experiment", "count"), [("distorted_mnist", 40), ("mnist_addition", 8)])
+def test_every_run_of_the_sweep_fills_its_cell_unmarked(
+    tmp_path, capsys, experiment, count, recipe
+):
+    module = CONFIGS[experiment]
     expected = {}
-    for number, selection in enumerate(CONFIGS.sweep(recipe)):
-        write_run(tmp_path / str(number), selection, error=float(number))
+    for number, selection in enumerate(module.sweep(recipe)):
+        write_run(tmp_path / str(number), selection, experiment=experiment, error=float(number))
         expected[selection] = number
     rows = table_of(capsys, tmp_path)
+    kinds = [kind for kind in ("distortion", "model", "transform") if kind in module.CHOICES]
     found = {
-        ",".join(
-            filter(None, (row["distortion"], row["model"], row["transform"], row["recipe"]))
-        ): (float(row["mean"]))
+        ",".join(filter(None, (row[kind] for kind in (*kinds, "recipe")))): float(row["mean"])
         for row in rows
     }
-    assert found == expected and len(found) == 40
+    assert found == expected and len(found) == count
     assert {row["marks"] for row in rows} == {""}
     num_steps = {"fast": "20000", "paper": "150000"}
     assert {row["steps"] for row in rows} == {num_steps[recipe]}

@@ -1,4 +1,4 @@
-"""Draw learning curves, and what the transformers of distorted MNIST do to test digits.
+"""Draw learning curves, and what transformers do to test digits, or pairs of them.
 
   python scripts/make_figures.py runs/table1 --out figures                  # the first test digits
   python scripts/make_figures.py runs/table1 --out figures --indices 8,61   # these ones
@@ -6,9 +6,10 @@
 
 For every record.jsonl below the given folders, NAME_curves.png shows loss and error over the
 steps. For finished runs with a transformer, NAME_examples.png shows input, sampling grid and output
-for the first seed, and overview.png has all of these runs, a row for each distortion, model,
-transform and recipe. That needs the runs' checkpoints and data (scripts/prepare_data.py). On R,
-captions of affine transformers compare their rotation with the angle the digit was turned by.
+for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
+either. overview.png has all runs of distorted MNIST, a row for each distortion, model, transform
+and recipe. That needs the runs' checkpoints and data (scripts/prepare_data.py). On R, captions of
+affine transformers compare their rotation with the angle the digit was turned by.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import numpy as np
 from stn_jax import geometry
 from stn_jax.data.distorted_mnist import fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.mnist_addition import fixed_pairs
+from stn_jax.launch.digits import load_digits
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting import figures
 from stn_jax.reporting.runs import RecordError, Run, find_runs
@@ -59,7 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         dest="indices",
         type=first_digits,
         default=list(range(4)),
-        help="the first N test digits (default: 4)",
+        help="the first N test digits, or pairs of them (default: 4)",
     )
     which.add_argument(
         "--indices",
@@ -110,6 +113,9 @@ def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> Non
     """Draw the examples of each run, and the overview."""
     rows = {}
     for run in runs:
+        if run.experiment == "mnist_addition":
+            figures.save_channels(apply_to_pairs(run, indices), path_of(out, run, "examples"))
+            continue
         examples = apply_to_digits(run, indices)
         figures.save_examples(examples, path_of(out, run, "examples"))
         rows.setdefault((place_of(run), run.config["recipe"]), examples)
@@ -150,6 +156,28 @@ def apply_to_digits(run: Run, indices: Sequence[int]) -> figures.Examples:
         labels=np.asarray(test.label),
         predictions=np.asarray(jnp.argmax(logits, axis=-1)),
         captions=captions,
+    )
+
+
+def apply_to_pairs(run: Run, indices: Sequence[int]) -> figures.ChannelExamples:
+    """Show some test pairs to the network of a run's first seed; raises as `apply_to_digits`."""
+    test = evaluation_digits(run.config, run.fingerprint, indices)
+    logits, extra = open_network(run.config, run.folder)(test.image)
+    transform = geometry.get_transform(run.config["model"]["transform"])
+    count, height, width, channels = test.image.shape
+    # One transformer gives theta [N, P], several [N, T, P].
+    grids = transform.grid(extra["theta"].reshape(-1, transform.num_params), (GRID_POINTS,) * 2)
+    grids = geometry.to_pixels(grids, (height, width))
+    outputs = np.moveaxis(np.asarray(extra["warped"]), -1, 1)
+    digits = load_digits(run.config["data"]["digits"], run.config["runtime"]["data_dir"])
+    pairs = np.asarray(fixed_pairs(len(digits.test_labels)))[np.asarray(indices)]
+    return figures.ChannelExamples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        inputs=np.moveaxis(np.asarray(test.image), -1, 1),
+        grids=np.reshape(grids, (count, -1, *grids.shape[1:])),
+        outputs=outputs.reshape(count, -1, channels, *outputs.shape[2:]),
+        digits=digits.test_labels[pairs],
+        predictions=np.asarray(jnp.argmax(logits, axis=-1)),
     )
 
 

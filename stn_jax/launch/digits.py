@@ -1,6 +1,6 @@
 """What the experiments on digits have in common: data, network and problem, from their configs."""
 
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ def task_of(config: ConfigDict) -> ModuleType:
     return TASKS[config.get("experiment", "distorted_mnist")]
 
 
+# Scripts that open several runs in turn load their digits once.
+@cache
 def load_digits(name: str, data_dir: str) -> Digits:
     """Load "mnist" from a folder ("": the usual one), or "sklearn"."""
     return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()

@@ -1,7 +1,7 @@
 """Finished runs of the digit experiments, opened again: their networks and test digits."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,6 @@ from stn_jax.training.errors import ConfigError
 from stn_jax.training.loop import load_state
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
-
-# Several runs in turn are often of the same digits.
-_load_once = cache(load_digits)
 
 
 def open_network(
@@ -61,7 +58,7 @@ def evaluation_digits(
       IndexError: if there is no such test digit.
     """
     config = ConfigDict(config)
-    loaded = _load_once(config.data.digits, config.runtime.data_dir)
+    loaded = load_digits(config.data.digits, config.runtime.data_dir)
     if loaded.fingerprint != fingerprint:
         raise ConfigError(
             f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "

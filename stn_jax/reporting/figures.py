@@ -17,6 +17,7 @@ Axes = Figure = Any
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
+GRIDS = (ORANGE, "#56B4E9", "#009E73", "#CC79A7")  # of parallel transformers, in turn
 DPI = 150
 GRID_LINES = 8  # in each direction
 # How far beyond an image its sampling grid is shown, as a share of the image's size.
@@ -46,6 +47,27 @@ class Examples:
     labels: np.ndarray
     predictions: np.ndarray
     captions: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelExamples:
+    """What a run's T parallel transformers do to N example images of C channels, a digit in each.
+
+    Attributes:
+      name: the run's.
+      inputs: [N, C, H, W], 0 to 1.
+      grids: [N, T, h, w, 2] points of the input that an evenly spaced h x w of the output reads.
+      outputs: [N, T, C, H', W'], the warped images.
+      digits: [N, C], the true classes.
+      predictions: [N], of their sum.
+    """
+
+    name: str
+    inputs: np.ndarray
+    grids: np.ndarray
+    outputs: np.ndarray
+    digits: np.ndarray
+    predictions: np.ndarray
 
 
 def save_curves(run: Run, path: Path) -> None:
@@ -119,6 +141,41 @@ def save_overview(runs: Sequence[Examples], path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
+def save_channels(examples: ChannelExamples, path: Path) -> None:
+    """Draw a row a channel: input, each transformer's grid on it and output (Table 4, right)."""
+    count, channels = examples.digits.shape
+    transformers = examples.grids.shape[1]
+    headings = ["input"]
+    for t in range(transformers):
+        name = f"transformer {t + 1}" if transformers > 1 else "transformer"
+        headings += [name, "output"]
+    figure = _figure(1.15 * len(headings) + 1.2, 1.2 * channels * count + 0.5)
+    blocks = figure.subfigures(count, squeeze=False)[:, 0]
+    for i, block in enumerate(blocks):
+        panels = block.subplots(channels, len(headings), squeeze=False)
+        for c, row in enumerate(panels):
+            _draw_image(row[0], examples.inputs[i, c])
+            for t in range(transformers):
+                on_input, output = row[1 + 2 * t : 3 + 2 * t]
+                _draw_image(on_input, examples.inputs[i, c])
+                shape = examples.inputs.shape[2:]
+                _draw_grid(on_input, examples.grids[i, t], shape, GRIDS[t % len(GRIDS)])
+                _draw_image(output, examples.outputs[i, t, c])
+        if i == 0:
+            for axes, heading in zip(panels[0], headings, strict=True):
+                axes.set_title(heading, fontsize=9, color=GREY)
+        total = examples.digits[i].sum()
+        right = examples.predictions[i] == total
+        sums = " + ".join(map(str, examples.digits[i]))
+        block.supylabel(
+            f"{sums} = {total}\nread as {examples.predictions[i]}",
+            fontsize=9,
+            color=BLUE if right else VERMILION,
+        )
+    figure.suptitle(examples.name, fontsize=10, x=0.01, ha="left")
+    figure.savefig(path, dpi=DPI)
+
+
 def grid_lines(grid: np.ndarray, count: int = GRID_LINES) -> list[np.ndarray]:
     """Return rows and columns of a grid as polylines, evenly spaced, the border's included.
 
@@ -143,20 +200,24 @@ def _draw_triplet(panels: Sequence[Axes], examples: Examples, i: int) -> None:
     for axes, image in zip(
         panels, (examples.inputs[i], examples.inputs[i], examples.outputs[i]), strict=True
     ):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+        _draw_image(axes, image)
     _draw_grid(panels[1], examples.grids[i], examples.inputs.shape[1:])
 
 
-def _draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int]) -> None:
+def _draw_image(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int], color: str = ORANGE) -> None:
     size = max(shape)
     # Points on the horizon of a projective transform are far away: no lines to there.
     far = np.abs(grid).max(axis=-1, keepdims=True) > 10 * size
     grid = np.where(far, np.nan, grid)
     for line in grid_lines(grid):
-        axes.plot(*line.T, color=ORANGE, lw=0.5, alpha=0.8)
-    axes.plot(*outline(grid).T, color=ORANGE, lw=1.5)
+        axes.plot(*line.T, color=color, lw=0.5, alpha=0.8)
+    axes.plot(*outline(grid).T, color=color, lw=1.5)
     low, high = -0.5 - MARGIN * size, size - 0.5 + MARGIN * size
     axes.set(xlim=(low, high), ylim=(high, low), facecolor="#DDDDDD")
 

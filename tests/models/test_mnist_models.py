@@ -455,3 +455,143 @@ def test_users_own_transform_and_number_of_classes():
     )
     logits, auxiliary = call(build, (28, 28, 1))
     assert logits.shape == (2, 19) and auxiliary["theta"].shape == (2, 18)
+
+
+# Parallel transformers, and the networks of Table 4 (A3 to A6).
+
+ADDITION_MODELS = [
+    ("fcn", None, 1),
+    ("cnn", None, 1),
+    *itertools.product(["st_fcn"], ["affine", "projective", "tps"], [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("name", "transform", "count"), ADDITION_MODELS)
+def test_parameters_and_layers_of_table_4(name, transform, count, maps):
+    pooled = transform is not None
+    build = mnist_model(
+        name,
+        (42, 42, 2),
+        transform=transform,
+        num_transformers=count,
+        downsample=pooled,
+        num_classes=19,
+    )
+    params = param_shapes(build)
+    sizes = [np.prod(shape) for shape in jax.tree.leaves(params, is_leaf=is_shape)]
+    assert sum(sizes) == pytest.approx(400_000, rel=0.05)
+
+    classifier = kernels(params["classifier"])
+    assert len(classifier) == 3 and classifier["classifier"][1] == 19
+    if pooled:  # 21x21 of all transformers' channels
+        width = {1: 247, 2: 90}[count]
+        assert classifier["hidden1"] == (21 * 21 * 2 * count, width)
+        layers_of_one = {f"localisation/hidden/{i}": (32, 32) for i in (1, 2)}
+        layers_of_one["localisation/hidden/0"] = (42 * 42 * 2, 32)
+        layers_of_one["regression"] = (32, THETA_WIDTHS[transform])
+        # Checkpoints of single transformers have these names since before there were parallel ones.
+        prefixes = [""] if count == 1 else [f"members/{i}/" for i in range(count)]
+        assert kernels(params["transformer"]) == {
+            prefix + layer: shape for prefix in prefixes for layer, shape in layers_of_one.items()
+        }
+
+    logits, auxiliary = call(build, (42, 42, 2))
+    assert logits.shape == (2, 19)
+    if pooled:
+        thetas = (count,) if count > 1 else ()
+        assert auxiliary["theta"].shape == (2, *thetas, THETA_WIDTHS[transform])
+        assert auxiliary["warped"].shape == (2, 42, 42, 2 * count)
+
+
+def parallel_model(count=2, size=10):
+    """A network and its parameters, with regression layers that do something."""
+    model = functional(
+        mnist_model(
+            "st_fcn",
+            (size, size, 2),
+            transform="affine",
+            num_transformers=count,
+            num_classes=3,
+            num_params=20_000,
+        )
+    )
+    params, state = model.init(jax.random.key(0))
+    rng = np.random.default_rng(2)
+    for member in params["transformer"]["members"].values():
+        shape = member["regression"]["kernel"].shape
+        member["regression"]["kernel"] = jnp.asarray(0.1 * rng.normal(size=shape), jnp.float32)
+    return model, params, state
+
+
+def test_parallel_transformers_are_each_alone_joined(numpy_weights):
+    """A4: each reads both channels and warps both; the first one's channels come first."""
+    model, params, state = parallel_model(count=3)
+    x = draw(4, 10, 10, 2)
+    (_, auxiliary), _ = model.apply(params, state, x)
+    alone = functional(
+        lambda rngs: SpatialTransformer(
+            localisation.DenseLocalisation((10, 10, 2), rngs=rngs), "affine", rngs=rngs
+        )
+    )
+    for i in range(3):
+        (warped, theta), _ = alone.apply(params["transformer"]["members"][str(i)], {}, x)
+        np.testing.assert_allclose(auxiliary["theta"][:, i], theta, atol=1e-5)
+        found = auxiliary["warped"][..., 2 * i : 2 * i + 2]
+        np.testing.assert_allclose(found, warped, atol=1e-5)
+    first, second = auxiliary["theta"][:, 0], auxiliary["theta"][:, 1]
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_theta_of_a_transformer_is_its_own_and_of_both_channels(numpy_weights):
+    model, params, state = parallel_model()
+
+    def theta(params, x):
+        (_, auxiliary), _ = model.apply(params, state, x)
+        return auxiliary["theta"]
+
+    x = draw(4, 10, 10, 2)
+    before = theta(params, x)
+    moved = jax.tree.map(lambda leaf: leaf, params)
+    bias = moved["transformer"]["members"]["1"]["localisation"]["hidden"]["0"]["bias"]
+    moved["transformer"]["members"]["1"]["localisation"]["hidden"]["0"]["bias"] = bias + 1
+    after = theta(moved, x)
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    assert np.abs(after[:, 1] - before[:, 1]).max() > 1e-3
+    for channel in (0, 1):
+        other = x.copy()
+        other[..., channel] = 0
+        assert np.all(np.abs(theta(params, other) - before).max(axis=(0, 2)) > 1e-3)
+
+
+def test_parallel_transformers_start_apart_and_learn_apart(numpy_weights):
+    """Different random localisers break the symmetry: both are the identity at first."""
+    model = functional(
+        mnist_model("st_fcn", (8, 8, 2), transform="affine", num_transformers=2, num_params=12_000)
+    )
+    params, state = model.init(jax.random.key(0))
+
+    class Batch:
+        image = draw(6, 8, 8, 2)
+        label = np.array([3, 1, 0, 9, 9, 2])
+
+    (_, auxiliary), _ = model.apply(params, state, Batch.image)
+    np.testing.assert_array_equal(auxiliary["warped"], np.tile(Batch.image, 2))
+
+    def loss(params):
+        return classification_loss(model.apply)(params, state, Batch, jax.random.key(0))[0]
+
+    gradient = jax.grad(loss)(params)["transformer"]["members"]
+    first, second = (gradient[i]["regression"]["kernel"] for i in ("0", "1"))
+    assert np.abs(first).max() > 0 and np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "transform", "count", "message"),
+    [
+        ("fcn", None, 2, "model 'fcn' has no transformer, got num_transformers=2"),
+        ("st_fcn", "affine", 0, "model 'st_fcn' has at least one transformer, got num_tr.*=0"),
+    ],
+)
+def test_impossible_numbers_of_transformers_are_errors(name, transform, count, message):
+    with pytest.raises(ValueError, match=message):
+        mnist_model(name, (28, 28, 1), transform=transform, num_transformers=count)

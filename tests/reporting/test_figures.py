@@ -101,3 +101,22 @@ def test_points_on_the_horizon_are_not_drawn(tmp_path):
     figures.save_examples(examples, tmp_path / "with.png")
     drawn = [pixels(tmp_path / f"{name}.png", figures.ORANGE) for name in ("without", "with")]
     assert 0.3 < drawn[1] / drawn[0] < 0.7
+
+
+@pytest.mark.parametrize("transformers", [1, 2])
+def test_channels_have_a_row_and_transformers_a_colour(tmp_path, transformers):
+    single = example_set(2)
+    examples = figures.ChannelExamples(
+        name="A-run, seed 0",
+        inputs=np.stack([single.inputs] * 2, axis=1),
+        grids=np.stack([single.grids] * transformers, axis=1),
+        outputs=np.zeros((2, transformers, 2, 12, 12)),
+        digits=np.array([[1, 2], [3, 4]]),
+        predictions=np.array([3, 0]),
+    )
+    path = tmp_path / "channels.png"
+    figures.save_channels(examples, path)
+    for color, shown in zip(figures.GRIDS, [True, transformers == 2, False], strict=False):
+        assert (pixels(path, color) > 500) == shown
+    # One sum is right, the other is not.
+    assert min(pixels(path, color) for color in (figures.BLUE, figures.VERMILION)) > 20

@@ -104,8 +104,7 @@ def get_config(selection: str = "") -> ConfigDict:
     # What changes how fast a run is, not what it computes (up to rounding).
     config.runtime = ConfigDict()
     config.runtime.data_dir = ""  # where MNIST lies; empty: $STN_DATA_DIR, or ~/.cache/stn_jax
-    # XLA's CPU convolutions are many times slower inside a scan.
-    config.runtime.steps_per_call = 1 if model == "cnn" else 10
+    config.runtime.steps_per_call = 10
     # One after the other: on a CPU vmap takes 1.1 to 1.2 times as long for dense networks.
     config.runtime.vmap_seeds = False
     config.runtime.checkpoint_every = 2_000

@@ -57,6 +57,19 @@ class Distortion:
         """Draw the poses that `__call__` uses with the same keys [B]: a dict of [B, ...]."""
         return jax.vmap(lambda key: self.draw(jax.random.fold_in(key, 0)))(keys)
 
+    def clutter(self, keys: jax.Array, own: jax.Array, count: int) -> dict[str, jax.Array]:
+        """Draw the patches that `__call__` adds with the same keys [B], cut from `count` digits.
+
+        Returns:
+          "digit" [B, P], the digits that P patches are cut from, and the first row and column of
+          each in its digit, "source" [B, P, 2], and on the canvas, "target" [B, P, 2]; all int32.
+        """
+
+        def draw(key: jax.Array, own: jax.Array) -> dict[str, jax.Array]:
+            return _draw_clutter(jax.random.fold_in(key, 1), own, count, self)
+
+        return jax.vmap(draw)(keys, own)
+
     def __call__(
         self, keys: jax.Array, images: jax.Array, *, digits: jax.Array, own: jax.Array
     ) -> jax.Array:
@@ -71,27 +84,51 @@ class Distortion:
         Returns:
           [B, size, size, 1] float, 0 to 1.
         """
-        grid = self.grid(self.poses(keys), (self.size, self.size))
-        canvas = geometry.sample(images, grid)
-        if self.num_patches:
-            clutter_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-            add = jax.vmap(_add_clutter, (0, 0, None, 0, None))
-            canvas = add(clutter_keys, canvas, jnp.asarray(digits), own, self.num_patches)
+        clutter = self.clutter(keys, own, len(digits)) if self.num_patches else {}
+        return self.render(images, self.poses(keys), clutter, digits)
+
+    def render(
+        self,
+        images: jax.Array,
+        poses: dict[str, jax.Array],
+        clutter: dict[str, jax.Array],
+        digits: jax.Array,
+    ) -> jax.Array:
+        """Put images [B, 28, 28, 1] into given poses, and patches of `digits` on top.
+
+        Args:
+          images: as `__call__` takes them, and so are `digits`.
+          poses: as `poses` draws them.
+          clutter: as `clutter` draws it; {} for none.
+          digits: [M, 28, 28, 1] uint8.
+
+        Returns:
+          [B, size, size, 1] float, 0 to 1.
+        """
+        canvas = geometry.sample(images, self.grid(poses, (self.size, self.size)))
+        if clutter:
+            canvas = jax.vmap(_add_clutter, (0, 0, None))(canvas, clutter, jnp.asarray(digits))
         return canvas
 
 
-def _add_clutter(
-    key: jax.Array, canvas: jax.Array, digits: jax.Array, own: jax.Array, num_patches: int
-) -> jax.Array:
-    """Put 6x6 patches of other digits at uniform places of one canvas [H, W, 1]."""
+def _draw_clutter(
+    key: jax.Array, own: jax.Array, count: int, distortion: Distortion
+) -> dict[str, jax.Array]:
+    """Draw 6x6 patches of other digits than one's own, and uniform places for them."""
     digit_key, source_key, target_key = jax.random.split(key, 3)
-    count = digits.shape[0]
-    which = (own + 1 + jax.random.randint(digit_key, (num_patches,), 0, count - 1)) % count
-    source = jax.random.randint(source_key, (num_patches, 2), 0, DIGIT - _PATCH + 1)
-    target = jax.random.randint(target_key, (num_patches, 2), 0, canvas.shape[0] - _PATCH + 1)
+    patches, free = distortion.num_patches, distortion.size - _PATCH
+    return {
+        "digit": (own + 1 + jax.random.randint(digit_key, (patches,), 0, count - 1)) % count,
+        "source": jax.random.randint(source_key, (patches, 2), 0, DIGIT - _PATCH + 1),
+        "target": jax.random.randint(target_key, (patches, 2), 0, free + 1),
+    }
+
+
+def _add_clutter(canvas: jax.Array, clutter: dict[str, jax.Array], digits: jax.Array) -> jax.Array:
+    """Merge patches with one canvas [H, W, 1] by maximum."""
     offsets = np.stack(np.mgrid[:_PATCH, :_PATCH], axis=-1)
-    source, target = (corner[:, None, None] + offsets[None] for corner in (source, target))
-    patches = digits[which[:, None, None], source[..., 0], source[..., 1], 0]
+    source, target = (clutter[name][:, None, None] + offsets[None] for name in ("source", "target"))
+    patches = digits[clutter["digit"][:, None, None], source[..., 0], source[..., 1], 0]
     values = patches.astype(canvas.dtype) / 255
     return canvas.at[target[..., 0], target[..., 1], 0].max(values)
 

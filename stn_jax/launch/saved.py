@@ -57,19 +57,37 @@ def evaluation_digits(
       ConfigError: if the data here are not those of the run.
       IndexError: if there is no such test digit.
     """
+    test, clutter = plain_digits(config, fingerprint, indices or ())
     config = ConfigDict(config)
-    loaded = load_digits(config.data.digits, config.runtime.data_dir)
+    distortion = DISTORTIONS[config.data.distortion]
+    return task_of(config).fixed_set(test, clutter, distortion=distortion, index=indices)
+
+
+def plain_digits(
+    config: dict[str, Any], fingerprint: str, indices: Sequence[int] = ()
+) -> tuple[Labelled, jax.Array]:
+    """Return all test digits undistorted, and the training digits that clutter is cut from.
+
+    Args:
+      config: the run's config, as its record has it.
+      fingerprint: of the run's data.
+      indices: of test digits that there have to be.
+
+    Raises:
+      ConfigError: if the data here are not those of the run.
+      IndexError: if there is no such test digit.
+    """
+    loaded = load_digits(config["data"]["digits"], config["runtime"]["data_dir"])
     if loaded.fingerprint != fingerprint:
         raise ConfigError(
             f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
             f"{loaded.fingerprint}."
         )
     count = len(loaded.test_labels)
-    if wrong := [i for i in indices or () if not 0 <= i < count]:
+    if wrong := [i for i in indices if not 0 <= i < count]:
         raise IndexError(f"there is no test digit {wrong[0]}: {loaded.name} has 0 to {count - 1}.")
     test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
-    distortion, clutter = DISTORTIONS[config.data.distortion], jnp.asarray(loaded.train_images)
-    return task_of(config).fixed_set(test, clutter, distortion=distortion, index=indices)
+    return test, jnp.asarray(loaded.train_images)
 
 
 def rotation_degrees(theta: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ class ChannelExamples:
 
 def save_curves(run: Run, path: Path) -> None:
     """Draw loss and error over the steps, one line a seed, from the record alone."""
-    figure = _figure(8, 3.1)
+    figure = new_figure(8, 3.1)
     for axes, quantity, title in zip(
         figure.subplots(1, 2), ("loss", "error"), ("cross-entropy", "error in %"), strict=True
     ):
@@ -88,7 +88,7 @@ def save_curves(run: Run, path: Path) -> None:
 def save_examples(examples: Examples, path: Path) -> None:
     """Draw a column an example: input, grid on the input, output, true and predicted class."""
     count = len(examples.labels)
-    figure = _figure(1.25 * count + 0.4, 4.6)
+    figure = new_figure(1.25 * count + 0.4, 4.6)
     panels = figure.subplots(3, count, squeeze=False)
     for axes, heading in zip(panels[:, 0], ("input", "grid", "output"), strict=True):
         axes.set_ylabel(heading, fontsize=9, color=GREY)
@@ -111,27 +111,16 @@ def save_overview(runs: Sequence[Examples], path: Path) -> None:
     triplet = 3 * (panel + space) + between
     width = left + triplet * max(len(examples.labels) for examples in runs) - between
     height = top + (panel + space) * len(runs)
-    figure = _figure(width, height, layout=None)
+    figure = new_figure(width, height, layout=None)
 
     for r, examples in enumerate(runs):
         bottom = height - top - r * (panel + space) - panel
-        for i, prediction in enumerate(examples.predictions):
+        for i in range(len(examples.labels)):
             edges = [left + i * triplet + k * (panel + space) for k in range(3)]
             places = [(x / width, bottom / height, panel / width, panel / height) for x in edges]
             panels = [figure.add_axes(place) for place in places]
             _draw_triplet(panels, examples, i)
-            panels[2].text(
-                0.93,
-                0.07,
-                str(prediction),
-                transform=panels[2].transAxes,
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                weight="bold",
-                color=_verdict(examples, i),
-                bbox={"facecolor": "white", "linewidth": 0, "pad": 1.5},
-            )
+            draw_class(panels[2], examples, i)
             if r == 0:
                 headings = ("input", "grid", "output, class")
                 for axes, heading in zip(panels, headings, strict=True):
@@ -149,18 +138,18 @@ def save_channels(examples: ChannelExamples, path: Path) -> None:
     for t in range(transformers):
         name = f"transformer {t + 1}" if transformers > 1 else "transformer"
         headings += [name, "output"]
-    figure = _figure(1.15 * len(headings) + 1.2, 1.2 * channels * count + 0.5)
+    figure = new_figure(1.15 * len(headings) + 1.2, 1.2 * channels * count + 0.5)
     blocks = figure.subfigures(count, squeeze=False)[:, 0]
     for i, block in enumerate(blocks):
         panels = block.subplots(channels, len(headings), squeeze=False)
         for c, row in enumerate(panels):
-            _draw_image(row[0], examples.inputs[i, c])
+            draw_image(row[0], examples.inputs[i, c])
             for t in range(transformers):
                 on_input, output = row[1 + 2 * t : 3 + 2 * t]
-                _draw_image(on_input, examples.inputs[i, c])
+                draw_image(on_input, examples.inputs[i, c])
                 shape = examples.inputs.shape[2:]
-                _draw_grid(on_input, examples.grids[i, t], shape, GRIDS[t % len(GRIDS)])
-                _draw_image(output, examples.outputs[i, t, c])
+                draw_grid(on_input, examples.grids[i, t], shape, GRIDS[t % len(GRIDS)])
+                draw_image(output, examples.outputs[i, t, c])
         if i == 0:
             for axes, heading in zip(panels[0], headings, strict=True):
                 axes.set_title(heading, fontsize=9, color=GREY)
@@ -200,17 +189,19 @@ def _draw_triplet(panels: Sequence[Axes], examples: Examples, i: int) -> None:
     for axes, image in zip(
         panels, (examples.inputs[i], examples.inputs[i], examples.outputs[i]), strict=True
     ):
-        _draw_image(axes, image)
-    _draw_grid(panels[1], examples.grids[i], examples.inputs.shape[1:])
+        draw_image(axes, image)
+    draw_grid(panels[1], examples.grids[i], examples.inputs.shape[1:])
 
 
-def _draw_image(axes: Axes, image: np.ndarray) -> None:
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw an image [H, W], 0 black and 1 white."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def _draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int], color: str = ORANGE) -> None:
+def draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int], color: str = ORANGE) -> None:
+    """Draw a grid [h, w, 2] over the image of a shape, with a margin around the image."""
     size = max(shape)
     # Points on the horizon of a projective transform are far away: no lines to there.
     far = np.abs(grid).max(axis=-1, keepdims=True) > 10 * size
@@ -220,6 +211,22 @@ def _draw_grid(axes: Axes, grid: np.ndarray, shape: tuple[int, int], color: str 
     axes.plot(*outline(grid).T, color=color, lw=1.5)
     low, high = -0.5 - MARGIN * size, size - 0.5 + MARGIN * size
     axes.set(xlim=(low, high), ylim=(high, low), facecolor="#DDDDDD")
+
+
+def draw_class(axes: Axes, examples: Examples, i: int) -> None:
+    """Write the predicted class into a corner; its colour tells whether it is the true one."""
+    axes.text(
+        0.93,
+        0.07,
+        str(examples.predictions[i]),
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        weight="bold",
+        color=_verdict(examples, i),
+        bbox={"facecolor": "white", "linewidth": 0, "pad": 1.5},
+    )
 
 
 def _draw_curves(axes: Axes, run: Run, quantity: str) -> None:
@@ -255,7 +262,8 @@ def _verdict(examples: Examples, i: int) -> str:
     return BLUE if examples.predictions[i] == examples.labels[i] else VERMILION
 
 
-def _figure(width: float, height: float, *, layout: str | None = "constrained") -> Figure:
+def new_figure(width: float, height: float, *, layout: str | None = "constrained") -> Figure:
+    """Return an empty figure of a size in inches that is drawn without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

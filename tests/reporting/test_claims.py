@@ -3,7 +3,7 @@ import pytest
 from stn_jax.reporting.claims import claims, difference
 from stn_jax.reporting.published import TABLE_1
 from stn_jax.reporting.runs import find_runs
-from stn_jax.reporting.tables import Place, table_1
+from stn_jax.reporting.tables import Place, build_tables
 from tests.reporting.synthetic import config_of, write_record
 
 FCN, ST_FCN, ST_CNN = (
@@ -12,7 +12,7 @@ FCN, ST_FCN, ST_CNN = (
 
 
 def the_table(folder):
-    (table,) = table_1(find_runs([folder]), config_of)
+    (table,) = build_tables(find_runs([folder]), config_of)
     return table
 
 

@@ -14,21 +14,20 @@ from scipy import ndimage
 from scripts import make_figures, make_tables
 from stn_jax.data import digits
 from stn_jax.data.distortions import DISTORTIONS
-from stn_jax.launch.saved import evaluation_digits, rotation_degrees
+from stn_jax.launch.examples import missed_digits
+from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.runs import find_runs
 from tests.reporting.synthetic import write_record
 
 ROOT = Path(make_figures.__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A short run of the quickstart, trained from the command line."""
-    folder = tmp_path_factory.mktemp("runs")
+def train(selection, workdir):
+    """Train the quickstart for a few steps, from the command line."""
     command = [
         *(sys.executable, "experiments/distorted_mnist.py"),
-        *("--config", "configs/distorted_mnist.py:R,ST-FCN,Aff,quickstart"),
-        *("--workdir", folder / "R-ST-FCN-Aff"),
+        *("--config", f"configs/distorted_mnist.py:{selection},quickstart"),
+        *("--workdir", workdir),
         *(f"--config.training.{name}=20" for name in ("num_steps", "log_every", "eval_every")),
         "--config.seeds=(4,1)",
     ]
@@ -40,6 +39,20 @@ def runs(tmp_path_factory):
     if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
         environment["JAX_COMPILATION_CACHE_DIR"] = cache
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    train("R,ST-FCN,Aff", folder / "R-ST-FCN-Aff")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A run without a transformer, to be compared with."""
+    folder = tmp_path_factory.mktemp("base") / "R-FCN"
+    train("R,FCN", folder)
     return folder
 
 
@@ -98,6 +111,29 @@ def test_chosen_digits_are_the_ones_of_the_whole_set(run):
     np.testing.assert_array_equal(some.label, whole.label[np.array([5, 300])])
 
 
+def test_digits_that_only_the_run_with_the_transformer_gets_right(runs, run, base, tmp_path):
+    other = find_runs([base])[0]
+    test = evaluation_digits(run.config, run.fingerprint)
+    read = np.argmax(open_network(other.config, base)(test.image)[0], axis=-1)
+    found = make_figures.apply_to_digits(run, range(397)).predictions
+    expected = {i: read[i] for i in range(397) if found[i] == test.label[i] != read[i]}
+    assert len(expected) > 3
+    assert missed_digits(run, other, 1000) == expected
+    assert list(missed_digits(run, other, 3).items()) == list(expected.items())[:3]
+
+    arguments = [str(runs), "--missed-by", str(base), "--examples=3", "--out", str(tmp_path)]
+    make_figures.main(arguments)
+    kinds = ("curves", "missed")
+    assert {p.name for p in tmp_path.iterdir()} == {f"R-ST-FCN-Aff_{k}.png" for k in kinds}
+
+
+def test_no_digit_to_choose_is_said(runs, tmp_path):
+    folder = str(runs / "R-ST-FCN-Aff")
+    name = "R-ST-FCN-Aff-quickstart"
+    with pytest.raises(SystemExit, match=f"{name} gets no digit right that {name} misses"):
+        make_figures.main([folder, "--missed-by", folder, "--out", str(tmp_path)])
+
+
 @pytest.fixture
 def copied(runs, tmp_path):
     """The run with the transformer, to be spoiled."""
@@ -108,6 +144,32 @@ def rewrite(folder, change):
     path = folder / "record.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
+
+
+def of_rts(lines):
+    lines[0]["config"]["data"]["distortion"] = "RTS"
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_rts, "need runs on the same images: R-.* saw R sklearn .*, R-.* RTS sklearn"),
+        (lambda lines: lines[:-1], "is unfinished: what it gets wrong cannot be told"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_named(copied, runs, tmp_path, change, message):
+    rewrite(copied, change)
+    with pytest.raises(SystemExit, match=f"^make_figures.py: .*{message}"):
+        make_figures.main([str(runs), "--missed-by", str(copied), "--out", str(tmp_path / "out")])
+
+
+def test_one_run_is_compared_with(runs, tmp_path):
+    for name in "ab":
+        write_record(tmp_path / "runs" / name)
+    folder = tmp_path / "runs"
+    with pytest.raises(SystemExit, match=f"{folder} has 2 runs in it: name one of them"):
+        make_figures.main([str(runs), "--missed-by", str(folder), "--out", str(tmp_path / "out")])
 
 
 def test_records_alone_give_curves(copied, tmp_path, capsys):
@@ -151,6 +213,13 @@ def test_wrong_choices_are_refused(tmp_path, capsys, words):
         make_figures.main([str(tmp_path), "--out", str(tmp_path), words])
     option, value = words.split("=")
     assert f"argument {option}: {value!r} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--indices=3", "--curves-only"])
+def test_a_number_of_chosen_digits_is_refused(tmp_path, capsys, words):
+    with pytest.raises(SystemExit):
+        make_figures.main([str(tmp_path), "--out", str(tmp_path), "--examples=2", words])
+    assert "--examples goes with neither --indices nor --curves-only" in capsys.readouterr().err
 
 
 def test_other_experiments_are_named(tmp_path):

@@ -1,0 +1,131 @@
+"""What the networks of finished runs make of digits, for figures."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stn_jax import geometry
+from stn_jax.data.distorted_mnist import Labelled, fixed_keys
+from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.mnist_addition import fixed_pairs
+from stn_jax.launch.digits import load_digits
+from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
+from stn_jax.reporting.figures import ChannelExamples, Examples
+from stn_jax.reporting.runs import Run
+from stn_jax.reporting.tables import place_of
+from stn_jax.training.errors import RunError
+from stn_jax.training.loop import CHECKPOINTS
+
+GRID_POINTS = 57  # a side of the drawn grids: enough for smooth lines
+CHUNK = 1000  # test digits that a network sees at a time
+
+
+def why_not_opened(run: Run) -> str:
+    """Say why a run's network cannot be looked at; "" if it can."""
+    # Opening the checkpoints of a run that may still be going would disturb it.
+    if run.status != "finished":
+        return f"is {run.status}"
+    return "" if (run.folder / CHECKPOINTS).is_dir() else "has no checkpoints"
+
+
+def apply_to_digits(run: Run, indices: Sequence[int]) -> Examples:
+    """Show some test digits to the network of a run's first seed.
+
+    Raises:
+      IndexError: if there is no such test digit.
+      RunError: if the run has no checkpoint, or the data are not those of the run.
+    """
+    test = evaluation_digits(run.config, run.fingerprint, indices)
+    distortion = DISTORTIONS[run.config["data"]["distortion"]]
+    return apply(run, test, distortion.poses(fixed_keys(jnp.asarray(indices))))
+
+
+def apply(run: Run, test: Labelled, poses: dict[str, jax.Array]) -> Examples:
+    """Show distorted digits in known poses to the network of a run's first seed."""
+    logits, extra = open_network(run.config, run.folder)(test.image)
+    transform = geometry.get_transform(run.config["model"]["transform"])
+    grids = transform.grid(extra["theta"], (GRID_POINTS, GRID_POINTS))
+    place = place_of(run)
+    toy = [] if run.config["data"]["digits"] == "mnist" else ["(toy digits)"]
+    captions = []
+    if place.distortion == "R" and place.transform == "Aff":
+        angles = np.degrees(poses["angle"]), rotation_degrees(np.asarray(extra["theta"]))
+        for drawn, found in zip(*angles, strict=True):
+            captions.append(f"turned {round(drawn):+d}°\naffine {round(found):+d}°")
+    return Examples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        row="\n".join([place.distortion, f"{place.model} {place.transform}", *toy]),
+        inputs=np.asarray(test.image[..., 0]),
+        grids=np.asarray(geometry.to_pixels(grids, test.image.shape[1:3])),
+        outputs=np.asarray(extra["warped"][..., 0]),
+        labels=np.asarray(test.label),
+        predictions=np.asarray(jnp.argmax(logits, axis=-1)),
+        captions=captions,
+    )
+
+
+def missed_digits(run: Run, base: Run, count: int) -> dict[int, int]:
+    """Find test digits that a base run gets wrong and another run right.
+
+    Args:
+      run: the run that gets them right; first seeds are compared.
+      base: the run that gets them wrong.
+      count: how many are looked for, from the first test digit on.
+
+    Returns:
+      What the base run takes each of the digits for, by index.
+
+    Raises:
+      RunError: if the runs were not tested on the same images, a run cannot be opened, or there is
+        no such digit.
+    """
+    seen, seen_by_base = (
+        (place_of(r).distortion, r.config["data"]["digits"], r.fingerprint) for r in (run, base)
+    )
+    if seen != seen_by_base:
+        raise RunError(
+            "digits that one run misses and another does not need runs on the same images: "
+            f"{run.name} saw {' '.join(seen)}, {base.name} {' '.join(seen_by_base)}."
+        )
+    for r in (run, base):
+        if lack := why_not_opened(r):
+            raise RunError(f"{r.name} {lack}: what it gets wrong cannot be told.")
+    test = evaluation_digits(base.config, base.fingerprint)
+    label = np.asarray(test.label)
+    found, read = classes(run, test.image), classes(base, test.image)
+    indices = np.flatnonzero((read != label) & (found == label))[:count]
+    if not indices.size:
+        raise RunError(f"{run.name} gets no digit right that {base.name} misses.")
+    return {int(i): int(read[i]) for i in indices}
+
+
+def classes(run: Run, images: jax.Array) -> np.ndarray:
+    """Return the classes [N] that the network of a run's first seed gives images."""
+    network = open_network(run.config, run.folder)
+    best = jax.jit(lambda images: jnp.argmax(network(images)[0], axis=-1))
+    parts = [best(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    return np.concatenate(parts)
+
+
+def apply_to_pairs(run: Run, indices: Sequence[int]) -> ChannelExamples:
+    """Show some test pairs to the network of a run's first seed; raises as `apply_to_digits`."""
+    test = evaluation_digits(run.config, run.fingerprint, indices)
+    logits, extra = open_network(run.config, run.folder)(test.image)
+    transform = geometry.get_transform(run.config["model"]["transform"])
+    count, height, width, channels = test.image.shape
+    # One transformer gives theta [N, P], several [N, T, P].
+    grids = transform.grid(extra["theta"].reshape(-1, transform.num_params), (GRID_POINTS,) * 2)
+    grids = geometry.to_pixels(grids, (height, width))
+    outputs = np.moveaxis(np.asarray(extra["warped"]), -1, 1)
+    digits = load_digits(run.config["data"]["digits"], run.config["runtime"]["data_dir"])
+    pairs = np.asarray(fixed_pairs(len(digits.test_labels)))[np.asarray(indices)]
+    return ChannelExamples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        inputs=np.moveaxis(np.asarray(test.image), -1, 1),
+        grids=np.reshape(grids, (count, -1, *grids.shape[1:])),
+        outputs=outputs.reshape(count, -1, channels, *outputs.shape[2:]),
+        digits=digits.test_labels[pairs],
+        predictions=np.asarray(jnp.argmax(logits, axis=-1)),
+    )

@@ -85,7 +85,7 @@ def measure(run: Run) -> list[list]:
     images = evaluation_digits(run.config, run.fingerprint).image
     pairs = np.asarray(fixed_pairs(len(images)))
     drawn = distortion.poses(fixed_keys(jnp.ravel(pairs)))
-    pose = {name: np.reshape(value, (*pairs.shape, -1)) for name, value in drawn.items()}
+    pose = {name: np.asarray(value).reshape(*pairs.shape, -1) for name, value in drawn.items()}
     digits = load_digits(run.config["data"]["digits"], run.config["runtime"]["data_dir"])
     label = digits.test_labels[pairs]
 

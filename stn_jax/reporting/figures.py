@@ -134,34 +134,43 @@ def save_channels(examples: ChannelExamples, path: Path) -> None:
     """Draw a row a channel: input, each transformer's grid on it and output (Table 4, right)."""
     count, channels = examples.digits.shape
     transformers = examples.grids.shape[1]
-    headings = ["input"]
-    for t in range(transformers):
-        name = f"transformer {t + 1}" if transformers > 1 else "transformer"
-        headings += [name, "output"]
-    figure = new_figure(1.15 * len(headings) + 1.2, 1.2 * channels * count + 0.5)
-    blocks = figure.subfigures(count, squeeze=False)[:, 0]
-    for i, block in enumerate(blocks):
-        panels = block.subplots(channels, len(headings), squeeze=False)
-        for c, row in enumerate(panels):
-            draw_image(row[0], examples.inputs[i, c])
-            for t in range(transformers):
-                on_input, output = row[1 + 2 * t : 3 + 2 * t]
-                draw_image(on_input, examples.inputs[i, c])
-                shape = examples.inputs.shape[2:]
-                draw_grid(on_input, examples.grids[i, t], shape, GRIDS[t % len(GRIDS)])
-                draw_image(output, examples.outputs[i, t, c])
-        if i == 0:
-            for axes, heading in zip(panels[0], headings, strict=True):
-                axes.set_title(heading, fontsize=9, color=GREY)
-        total = examples.digits[i].sum()
-        right = examples.predictions[i] == total
-        sums = " + ".join(map(str, examples.digits[i]))
-        block.supylabel(
-            f"{sums} = {total}\nread as {examples.predictions[i]}",
+    # In inches; every panel gets exactly its place.
+    panel, space, between, left, top = 1.1, 0.06, 0.2, 0.9, 0.55
+    width = left + panel + transformers * (between + 2 * panel + space)
+    block = channels * (panel + space) + between
+    height = top + count * block - between
+    figure = new_figure(width, height, layout=None)
+    figure.text(0.01, 1 - 0.2 / height, examples.name, fontsize=10, va="center")
+
+    def add_panel(i: int, c: int, x: float, image: np.ndarray, heading: str) -> Axes:
+        y = height - top - i * block - c * (panel + space) - panel
+        axes = figure.add_axes((x / width, y / height, panel / width, panel / height))
+        draw_image(axes, image)
+        if i == c == 0:
+            axes.set_title(heading, fontsize=9, color=GREY, pad=3)
+        return axes
+
+    for i, digits in enumerate(examples.digits):
+        right = examples.predictions[i] == digits.sum()
+        figure.text(
+            (left - 0.12) / width,
+            1 - (top + i * block + channels * (panel + space) / 2) / height,
+            f"{' + '.join(map(str, digits))} = {digits.sum()}\nread as {examples.predictions[i]}",
+            ha="right",
+            va="center",
             fontsize=9,
             color=BLUE if right else VERMILION,
         )
-    figure.suptitle(examples.name, fontsize=10, x=0.01, ha="left")
+        for c in range(channels):
+            image = examples.inputs[i, c]
+            add_panel(i, c, left, image, "input")
+            for t in range(transformers):
+                x = left + panel + between + t * (2 * panel + space + between)
+                name = f"grid {t + 1}" if transformers > 1 else "grid"
+                axes = add_panel(i, c, x, image, name)
+                draw_grid(axes, examples.grids[i, t], image.shape, GRIDS[t % len(GRIDS)])
+                name = f"output {t + 1}" if transformers > 1 else "output"
+                add_panel(i, c, x + panel + space, examples.outputs[i, t, c], name)
     figure.savefig(path, dpi=DPI)
 
 

@@ -19,7 +19,8 @@ fast        Adam with cosine decay, 20k iterations of the same batch; chosen on 
 quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, small networks, few iterations.
             Not MNIST, and not a row of the paper's table.
 
-Time and score: the fast recipe takes an FCN 2 to 3 minutes on one CPU core, an ST-FCN 5 to 10;
+Time and score: the fast recipe takes an FCN 2 to 3 minutes on one CPU core, an ST-FCN 5 to 10, a
+CNN or ST-CNN on 28x28 images half an hour on two, the CNN on RTS more than two hours;
 what it reaches beside the published errors is in results/tables/table1_fast.md.
 """
 

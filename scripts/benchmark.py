@@ -4,7 +4,7 @@
   python scripts/benchmark.py --groups sampler step      # a part; the others' numbers are kept
   python scripts/benchmark.py --groups throughput        # all of Table 1: for a GPU
   python scripts/benchmark.py --groups throughput --selection R      # a part of it
-  python scripts/benchmark.py --quick --out /tmp/b.json  # only to see that it runs
+  python scripts/benchmark.py --quick --out quick.json  # only to see that it runs
 
 Writes FILE.json, FILE.md and FILE_scaling.png; a FILE that exists is added to, group by group, and
 within a group row by row as long as code, packages and device are the same.

@@ -22,24 +22,19 @@ ink, area        Share of the channel's ink, and of its area, that the transform
                  in %.
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tabulate import tabulate
 
 from stn_jax import geometry
 from stn_jax.data.distorted_mnist import fixed_keys
 from stn_jax.data.distortions import DIGIT, DISTORTIONS
 from stn_jax.data.mnist_addition import fixed_pairs
+from stn_jax.launch import measuring
 from stn_jax.launch.digits import load_digits
-from stn_jax.launch.saved import evaluation_digits, open_network
+from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.figures import outline
-from stn_jax.reporting.runs import RecordError, Run, find_runs
-from stn_jax.training.errors import RunError
+from stn_jax.reporting.runs import Run
 
 COLUMNS = (
     *("run", "transformer", "channel", "r turn", "r shift", "turned", "upright", "turned less"),
@@ -51,31 +46,8 @@ CHUNK = 250
 
 
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders with runs")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
-    args = parser.parse_args(argv)
-    try:
-        runs = [run for run in find_runs(args.runs) if can_be_measured(run)]
-        rows = [row for run in runs for row in measure(run)]
-    except (RecordError, RunError, OSError) as error:
-        sys.exit(f"measure_channels.py: {error}")
-    table = tabulate(rows, COLUMNS, tablefmt="github", floatfmt=".2f", missingval="–")
-    print(table)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f"{table}\n")
-
-
-def can_be_measured(run: Run) -> bool:
-    """Tell whether a run is a finished one of addition, with transformers and its checkpoint."""
-    return (
-        run.experiment == "mnist_addition"
-        and bool(run.config["model"]["transform"])
-        and run.status == "finished"
-        and (run.folder / "checkpoints").is_dir()
+    measuring.run(
+        measure, experiment="mnist_addition", columns=COLUMNS, description=__doc__, argv=argv
     )
 
 
@@ -162,7 +134,7 @@ def standing(grid: np.ndarray, pose: dict, shape: tuple[int, int]) -> dict[str, 
     source = grid - half
     seen = np.abs(source).max(axis=-1) <= 2 * half.max()  # a projective grid may reach very far
     linear, shift = nearest_affine(points, source, seen)
-    result = {"turn": _angle(linear), "shift": shift}
+    result = {"turn": rotation_degrees(linear), "shift": shift}
 
     # Source = centre + scale * R(angle) digit.
     cos, sin = np.cos(pose["angle"][..., 0]), np.sin(pose["angle"][..., 0])
@@ -173,7 +145,7 @@ def standing(grid: np.ndarray, pose: dict, shape: tuple[int, int]) -> dict[str, 
     linear, origin = nearest_affine(points, digit, np.abs(digit).max(axis=-1) <= DIGIT / 2)
     inverse = np.linalg.pinv(np.nan_to_num(linear))
     place = -np.einsum("...ij,...j->...i", inverse, origin)
-    return result | {"angle": -_angle(linear), "place": place}
+    return result | {"angle": -rotation_degrees(linear), "place": place}
 
 
 def nearest_affine(points, values, weight) -> tuple[np.ndarray, np.ndarray]:
@@ -225,13 +197,6 @@ def spread(images: np.ndarray, label: np.ndarray) -> float:
 def upright(tilt: np.ndarray) -> float:
     """Return the share of angles from the mean that are small, in percent."""
     return 100 * float(np.mean(np.abs(tilt) <= UPRIGHT))
-
-
-def _angle(linear: np.ndarray) -> np.ndarray:
-    """Return the angle of the rotation nearest to each matrix, in degrees."""
-    return np.degrees(
-        np.arctan2(linear[..., 1, 0] - linear[..., 0, 1], linear[..., 0, 0] + linear[..., 1, 1])
-    )
 
 
 def _from_mean(values: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
   python scripts/measure_poses.py runs/table1 --out results/tables/poses.md
 
-For every finished run with a transformer and a checkpoint below the given folders, over its whole
-test set:
+For every finished run of distorted MNIST with a transformer and a checkpoint below the given
+folders, over its whole test set:
 
 turned, left   Standard deviation of the angle that the digits were turned by, and of what is left
                of it in the transformer's output, in degrees; and its mean. Only where the
@@ -14,48 +14,29 @@ variance       Mean over the ten classes of the pixels' variance within a class,
 gap            Test error less the training error over the last iterations, in percent.
 """
 
-import argparse
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tabulate import tabulate
 
 from stn_jax.data.distorted_mnist import fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.launch import measuring
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
-from stn_jax.reporting.runs import RecordError, Run, find_runs
-from stn_jax.training.errors import RunError
+from stn_jax.reporting.runs import Run
 
 COLUMNS = ("run", "turned", "left", "mean left", "variance in", "variance out", "gap")
 
 
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    measuring.run(
+        lambda run: [measure(run)],
+        experiment="distorted_mnist",
+        columns=COLUMNS,
+        description=__doc__,
+        argv=argv,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders with runs")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
-    args = parser.parse_args(argv)
-    try:
-        runs = find_runs(args.runs)
-        rows = [measure(run) for run in runs if can_be_measured(run)]
-    except (RecordError, RunError, OSError) as error:
-        sys.exit(f"measure_poses.py: {error}")
-    table = tabulate(rows, COLUMNS, tablefmt="github", floatfmt=".2f", missingval="–")
-    print(table)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f"{table}\n")
-
-
-def can_be_measured(run: Run) -> bool:
-    """Tell whether a run is finished, has a transformer and still has its checkpoint."""
-    has_transformer = bool(run.config["model"]["transform"])
-    return has_transformer and run.status == "finished" and (run.folder / "checkpoints").is_dir()
 
 
 def measure(run: Run) -> list:
@@ -69,7 +50,7 @@ def measure(run: Run) -> list:
     drawn = DISTORTIONS[run.config["data"]["distortion"]].poses(fixed_keys(jnp.arange(label.size)))
     if "angle" in drawn and run.config["model"]["transform"] == "affine":
         angle = np.degrees(np.asarray(drawn["angle"]))
-        residual = (rotation_degrees(theta) - angle + 180) % 360 - 180
+        residual = (rotation_degrees(theta.reshape(-1, 2, 3)) - angle + 180) % 360 - 180
         turned, left, mean = angle.std(), residual.std(), residual.mean()
     variances = [within_class_variance(np.asarray(x), label) for x in (test.image, warped)]
     return [run.name, turned, left, mean, *variances, error_gap(run)]

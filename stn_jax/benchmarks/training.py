@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,10 @@ from stn_jax.benchmarks import pytorch
 from stn_jax.benchmarks.timing import Contender, Row
 from stn_jax.data.distorted_mnist import Labelled, training_batch
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.launch.digits import make_model
 from stn_jax.models import ConvLocalisation, SpatialTransformer
-from stn_jax.models.mnist import CNN, TransformedClassifier, mnist_model
-from stn_jax.models.pure import Model, functional
+from stn_jax.models.mnist import CNN, TransformedClassifier
+from stn_jax.models.pure import functional
 from stn_jax.training.metrics import classification_loss
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
@@ -25,7 +25,6 @@ from stn_jax.training.step import make_train_call
 
 TRANSFORMS = ("Aff", "Proj", "TPS")
 MODELS = ("FCN", *(f"ST-FCN,{t}" for t in TRANSFORMS), "CNN", *(f"ST-CNN,{t}" for t in TRANSFORMS))
-# Each one's widths at R with 400,000 parameters are found by our model table.
 # Steps a call, seeds, and whether these are vmapped or unrolled.
 PROGRAMS = ((1, 1, False), (100, 1, False), (100, 3, False), (100, 3, True))
 GetConfig = Callable[[str], ConfigDict]
@@ -70,9 +69,9 @@ def crop_rows() -> Iterator[Row]:
             (logits, _), _ = model.apply(params, state, images)
             return jnp.mean(logits**2)
 
-        contender = Contender(partial(jax.jit(jax.value_and_grad(loss)), params), _wait)
-        flops = jax.jit(jax.value_and_grad(loss)).lower(params).compile().cost_analysis()["flops"]
-        facts = {"flops": flops}
+        compiled = jax.jit(jax.value_and_grad(loss)).lower(params).compile()
+        contender = Contender(partial(compiled, params), jax.block_until_ready)
+        facts = {"flops": compiled.cost_analysis()["flops"]}
         yield Row("crop", f"{side}x{side}", "forward and backward", {"stn_jax": contender}, facts)
 
 
@@ -87,7 +86,7 @@ def _cropping_network(rngs: nnx.Rngs, *, side: int) -> TransformedClassifier:
 def jax_step(config: ConfigDict) -> Contender:
     """Return the training call of a config as the loop runs it, on digits of noise."""
     distortion = DISTORTIONS[config.data.distortion]
-    model = network(config)
+    model = make_model(config)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     state = create_state(model.init, optimizer, config.seeds)
     images, labels = _digits()
@@ -105,20 +104,7 @@ def jax_step(config: ConfigDict) -> Contender:
         state, metrics = train_call(state, data)
         return metrics
 
-    return Contender(call, _wait, units=config.runtime.steps_per_call)
-
-
-def network(config: ConfigDict) -> Model:
-    """Return the network of a config."""
-    return functional(
-        mnist_model(
-            config.model.name,
-            DISTORTIONS[config.data.distortion].image_shape,
-            transform=config.model.transform or None,
-            downsample=config.model.downsample,
-            num_params=config.model.num_params,
-        )
-    )
+    return Contender(call, jax.block_until_ready, units=config.runtime.steps_per_call)
 
 
 def torch_step(config: ConfigDict, *, compiled: bool = False) -> Contender:
@@ -129,8 +115,8 @@ def torch_step(config: ConfigDict, *, compiled: bool = False) -> Contender:
 
 
 def torch_network(config: ConfigDict) -> torch.nn.Module:
-    """Return the same network as `network` in PyTorch, for R."""
-    params, _ = jax.eval_shape(network(config).init, jax.random.key(0))
+    """Return a config's network in PyTorch, for R."""
+    params, _ = jax.eval_shape(make_model(config).init, jax.random.key(0))
     classifier = params["classifier"]
     last_hidden = classifier["hidden2" if "hidden2" in classifier else "conv2"]
     size = DISTORTIONS["R"].size
@@ -142,7 +128,3 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
     return images, rng.integers(0, 10, 60_000).astype(np.int32)
-
-
-def _wait(result: Any) -> None:
-    jax.block_until_ready(result)

@@ -51,8 +51,9 @@ def apply(run: Run, test: Labelled, poses: dict[str, jax.Array]) -> Examples:
     toy = [] if run.config["data"]["digits"] == "mnist" else ["(toy digits)"]
     captions = []
     if place.distortion == "R" and place.transform == "Aff":
-        angles = np.degrees(poses["angle"]), rotation_degrees(np.asarray(extra["theta"]))
-        for drawn, found in zip(*angles, strict=True):
+        matrix = np.asarray(extra["theta"]).reshape(-1, 2, 3)
+        angles = zip(np.degrees(poses["angle"]), rotation_degrees(matrix), strict=True)
+        for drawn, found in angles:
             captions.append(f"turned {round(drawn):+d}°\naffine {round(found):+d}°")
     return Examples(
         name=f"{run.name}, seed {run.seeds[0]}",

@@ -90,12 +90,14 @@ def plain_digits(
     return test, jnp.asarray(loaded.train_images)
 
 
-def rotation_degrees(theta: np.ndarray) -> np.ndarray:
+def rotation_degrees(matrix: np.ndarray) -> np.ndarray:
     """Return the angle of the rotation nearest to each affine map, in degrees.
 
     A digit that was turned by an angle is upright again if its transformer's has the same.
 
     Args:
-      theta: [N, 6].
+      matrix: [..., 2, 2], or [..., 2, 3] with a translation, which has no part in it.
     """
-    return np.degrees(np.arctan2(theta[:, 3] - theta[:, 1], theta[:, 0] + theta[:, 4]))
+    return np.degrees(
+        np.arctan2(matrix[..., 1, 0] - matrix[..., 0, 1], matrix[..., 0, 0] + matrix[..., 1, 1])
+    )

@@ -25,11 +25,16 @@ TITLES = {
     "copy": "What memory can give",
 }
 NOT_MEASURED = "not measured"
+INTRODUCTION = (
+    "Made by `python scripts/benchmark.py`. Contenders take turns in one process; a time is "
+    "the median of the rounds, with their quartiles in brackets. Below 1, the ratio says that "
+    f"{OURS} is faster than {OPPONENT}."
+)
 
 
 def markdown(report: Report) -> str:
     """Return the whole report as Markdown."""
-    parts = ["# Benchmark", _introduction(report)]
+    parts = ["# Benchmark", INTRODUCTION]
     for group, title in TITLES.items():
         if group not in report:
             parts.append(f"## {title}\n\n{NOT_MEASURED.capitalize()}.")
@@ -196,14 +201,6 @@ def save_scaling(report: Report, path: Path) -> None:
     figure.tight_layout(rect=(0, 0, 1, 0.84))
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _introduction(report: Report) -> str:
-    return (
-        "Made by `python scripts/benchmark.py`. Contenders take turns in one process; a time is "
-        "the median of the rounds, with their quartiles in brackets. Below 1, the ratio says that "
-        f"{OURS} is faster than {OPPONENT}."
-    )
 
 
 def _measured_on(group: dict[str, Any]) -> str:

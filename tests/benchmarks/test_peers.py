@@ -6,6 +6,7 @@ import pytest
 
 from configs.distorted_mnist import get_config
 from stn_jax import geometry
+from stn_jax.launch.digits import make_model
 from tests.oracles import import_torch
 
 import_torch()
@@ -64,7 +65,7 @@ def test_grids_are_the_same(name):
 @pytest.mark.parametrize("model", training.MODELS)
 def test_networks_have_the_same_parameters(model):
     config = get_config(f"R,{model}")
-    params = jax.eval_shape(training.network(config).init, jax.random.key(0))[0]
+    params = jax.eval_shape(make_model(config).init, jax.random.key(0))[0]
     ours = sorted(leaf.size for leaf in jax.tree.leaves(params))
     theirs = training.torch_network(config).parameters()
     assert sorted(parameter.numel() for parameter in theirs) == ours

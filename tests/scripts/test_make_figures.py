@@ -233,7 +233,7 @@ def test_a_digit_is_upright_again_if_both_angles_agree(degrees):
     angle = np.radians([degrees]).astype(np.float32)
     cos, sin = np.cos(angle[0]), np.sin(angle[0])
     theta = 1.3 * np.array([[cos, -sin, 0, sin, cos, 0]], np.float32)
-    np.testing.assert_allclose(rotation_degrees(theta), [degrees], rtol=1e-5)
+    np.testing.assert_allclose(rotation_degrees(theta.reshape(-1, 2, 3)), [degrees], rtol=1e-5)
 
     # A grid of the transformer, put through the distortion's, is regular.
     corner = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32) * 0.5

@@ -24,7 +24,7 @@ def test_angle_of_rotations_under_scale_and_translation():
     angle = np.radians([-170, -30, 0, 45, 120])
     cos, sin, zero = np.cos(angle), np.sin(angle), np.zeros(5)
     theta = 0.7 * np.stack([cos, -sin, zero + 1, sin, cos, zero - 2], axis=1)
-    np.testing.assert_allclose(rotation_degrees(theta), np.degrees(angle))
+    np.testing.assert_allclose(rotation_degrees(theta.reshape(-1, 2, 3)), np.degrees(angle))
 
 
 def test_gap_is_the_last_test_error_less_the_last_training_error(tmp_path):

@@ -7,23 +7,25 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from stn_jax.models.conv import conv2d
+from stn_jax.models.conv import _blocked_conv2d, _fourier_conv2d, conv2d
 from tests.oracles import import_torch
 
-# Image, kernel, input channels, filters: few, odd and even numbers of outputs along either axis,
-# since on CPUs outputs are computed in blocks of two wherever there are enough of them.
+# Image, kernel, input channels, filters. Even and odd sizes have different Fourier frequencies.
 CASES = {
     "kernel as large as the image": ((9, 2), (9, 2), 1, 2),
     "1x1 kernel": ((7, 5), (1, 1), 3, 4),
     "wide image, tall kernel": ((6, 11), (5, 2), 2, 3),
     "tall image, wide kernel": ((12, 8), (2, 7), 4, 5),
     "square": ((10, 10), (4, 4), 5, 3),
-    "even and odd numbers of outputs": ((11, 7), (4, 3), 2, 3),
+    "odd sizes": ((11, 7), (4, 3), 2, 3),
+    "many channels": ((9, 8), (5, 4), 16, 12),
     "one filter": ((8, 9), (3, 2), 5, 1),
 }
 every_case = pytest.mark.parametrize(
     ("shape", "size", "channels", "filters"), CASES.values(), ids=CASES
 )
+# As chosen by size, and both of the ways that CPUs have.
+every_way = pytest.mark.parametrize("conv", [conv2d, _blocked_conv2d, _fourier_conv2d])
 
 
 def arrays(shape, size, channels, filters, batch=2, seed=0):
@@ -51,8 +53,8 @@ xla = jax.jit(value_and_gradients(xla_conv))
 
 
 @functools.cache
-def ours(*case):
-    return jax.jit(value_and_gradients(conv2d))(*arrays(*case))
+def ours(conv, *case):
+    return jax.jit(value_and_gradients(conv))(*arrays(*case))
 
 
 def assert_all_close(actual, expected):
@@ -61,10 +63,11 @@ def assert_all_close(actual, expected):
         np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
 
 
+@every_way
 @every_case
-def test_equals_the_literal_sum(shape, size, channels, filters):
+def test_equals_the_literal_sum(conv, shape, size, channels, filters):
     x, kernel, dy = arrays(shape, size, channels, filters)
-    actual, *_ = ours(shape, size, channels, filters)
+    actual, *_ = ours(conv, shape, size, channels, filters)
     expected = np.zeros(dy.shape)
     for i, j in np.ndindex(dy.shape[1:3]):
         window = x[:, i : i + size[0], j : j + size[1]].astype(np.float64)
@@ -72,14 +75,34 @@ def test_equals_the_literal_sum(shape, size, channels, filters):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
+@every_way
 @every_case
-def test_value_and_both_gradients_equal_xla(shape, size, channels, filters):
+def test_value_and_both_gradients_equal_xla(conv, shape, size, channels, filters):
     expected = xla(*arrays(shape, size, channels, filters))
-    assert_all_close(ours(shape, size, channels, filters), expected)
+    assert_all_close(ours(conv, shape, size, channels, filters), expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "batch", "way"),
+    [
+        # The convolutions of R's CNN: one channel; many; many, but one output; one small image.
+        ((28, 28, 1, 93, 9), 256, _blocked_conv2d),
+        ((10, 10, 93, 93, 7), 256, _fourier_conv2d),
+        ((7, 7, 93, 93, 7), 256, _blocked_conv2d),
+        ((10, 10, 93, 93, 7), 1, _blocked_conv2d),
+    ],
+)
+def test_the_way_with_less_work_is_taken(shape, batch, way):
+    height, width, channels, filters, size = shape
+    x = jax.ShapeDtypeStruct((batch, height, width, channels), np.float32)
+    kernel = jax.ShapeDtypeStruct((size, size, channels, filters), np.float32)
+    lowered = [jax.jit(f).lower(x, kernel).cost_analysis()["flops"] for f in (conv2d, way)]
+    assert lowered[0] == lowered[1]
+
+
+@every_way
 @every_case
-def test_value_and_both_gradients_equal_torch(shape, size, channels, filters):
+def test_value_and_both_gradients_equal_torch(conv, shape, size, channels, filters):
     torch = import_torch()
     data = arrays(shape, size, channels, filters)
     to_torch = [(0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)]
@@ -90,7 +113,7 @@ def test_value_and_both_gradients_equal_torch(shape, size, channels, filters):
     y.backward(dy)
     y = y.detach().numpy().transpose(0, 2, 3, 1)
     expected = y, x.grad.numpy().transpose(0, 2, 3, 1), kernel.grad.numpy().transpose(2, 3, 1, 0)
-    assert_all_close(ours(shape, size, channels, filters), expected)
+    assert_all_close(ours(conv, shape, size, channels, filters), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -148,9 +171,10 @@ def test_gradient_of_one_argument_alone():
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_half_precision_gradients_keep_their_dtype():
+@every_way
+def test_half_precision_gradients_keep_their_dtype(conv):
     data = [a.astype(jnp.bfloat16) for a in arrays((6, 5), (2, 2), 2, 2)]
-    half = jax.jit(value_and_gradients(conv2d))(*data)
+    half = jax.jit(value_and_gradients(conv))(*data)
     assert [a.dtype for a in half] == [jnp.bfloat16] * 3
     single = xla(*(a.astype(np.float32) for a in data))
     for a, e in zip(half, single, strict=True):

@@ -17,6 +17,7 @@ the 28x28 digit. What the paper leaves open:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -168,9 +169,9 @@ def _draw_elastic(key: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def _draw_translation(key: jax.Array) -> dict[str, jax.Array]:
-    corner = jax.random.randint(key, (2,), 0, 60 - DIGIT + 1)
-    return {"centre": corner - (60 - DIGIT) / 2}
+def _draw_translation(key: jax.Array, size: int) -> dict[str, jax.Array]:
+    corner = jax.random.randint(key, (2,), 0, size - DIGIT + 1)
+    return {"centre": corner - (size - DIGIT) / 2}
 
 
 def _similarity_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax.Array:
@@ -199,10 +200,22 @@ def _elastic_grid(pose: dict[str, jax.Array], canvas: tuple[int, int]) -> jax.Ar
     return geometry.tps_grid(theta.reshape(-1, 32), canvas)
 
 
+def translation(name: str, size: int, *, num_patches: int = 0) -> Distortion:
+    """Return the distortion that puts a digit anywhere on a canvas of size x size, in whole pixels.
+
+    Args:
+      name: how the paper calls it.
+      size: of the canvas.
+      num_patches: 6x6 patches of clutter.
+    """
+    draw = partial(_draw_translation, size=size)
+    return Distortion(name, size, draw, _similarity_grid, num_patches)
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "R": Distortion("R", 28, _draw_rotation, _similarity_grid),
     "RTS": Distortion("RTS", 42, _draw_rts, _similarity_grid),
     "P": Distortion("P", 28, _draw_projective, _projective_grid),
     "E": Distortion("E", 28, _draw_elastic, _elastic_grid),
-    "TC": Distortion("TC", 60, _draw_translation, _similarity_grid, num_patches=6),
+    "TC": translation("TC", 60, num_patches=6),
 }

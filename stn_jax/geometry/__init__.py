@@ -9,6 +9,11 @@ Example::
 
 from stn_jax.geometry.affine import affine_grid
 from stn_jax.geometry.attention import attention_grid, attention_to_affine
+from stn_jax.geometry.boxes import (
+    attention_to_box,
+    box_to_attention,
+    intersection_over_union,
+)
 from stn_jax.geometry.controls import control_identity, control_points
 from stn_jax.geometry.coords import to_normalised, to_pixels
 from stn_jax.geometry.grids import regular_grid
@@ -36,10 +41,13 @@ __all__ = [
     "affine_grid",
     "attention_grid",
     "attention_to_affine",
+    "attention_to_box",
+    "box_to_attention",
     "control_identity",
     "control_points",
     "get_transform",
     "homography_grid",
+    "intersection_over_union",
     "invert_homography",
     "linear_grid",
     "piecewise_affine",

@@ -1,9 +1,11 @@
 """What the experiments on digits have in common: data, network and problem, from their configs."""
 
+from collections.abc import Callable
 from functools import cache, partial
 from types import ModuleType
 
 import jax.numpy as jnp
+from flax import nnx
 from ml_collections import ConfigDict
 
 from stn_jax.data import digits, distorted_mnist, mnist, mnist_addition
@@ -39,20 +41,23 @@ def load_digits(name: str, data_dir: str) -> Digits:
 
 def make_model(config: ConfigDict) -> Model:
     """Build the network that a config describes."""
+    return functional(make_network(config))
+
+
+def make_network(config: ConfigDict) -> Callable[[nnx.Rngs], nnx.Module]:
+    """Return a function of the random streams that builds the network that a config describes."""
     # Fields that records do not have came later; their defaults do what was done before.
     task = task_of(config)
     height, width, _ = DISTORTIONS[config.data.distortion].image_shape
-    return functional(
-        mnist_model(
-            config.model.name,
-            (height, width, task.NUM_CHANNELS),
-            transform=config.model.transform or None,
-            num_transformers=config.model.get("num_transformers", 1),
-            downsample=config.model.downsample,
-            num_classes=task.NUM_CLASSES,
-            num_params=config.model.num_params,
-            dropout=config.model.get("dropout", 0.0),
-        )
+    return mnist_model(
+        config.model.name,
+        (height, width, task.NUM_CHANNELS),
+        transform=config.model.transform or None,
+        num_transformers=config.model.get("num_transformers", 1),
+        downsample=config.model.downsample,
+        num_classes=task.NUM_CLASSES,
+        num_params=config.model.num_params,
+        dropout=config.model.get("dropout", 0.0),
     )
 
 

@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.launch.digits import load_digits, make_model, task_of
+from stn_jax.models.pure import Model
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.loop import load_state
 from stn_jax.training.optim import make_optimizer
-from stn_jax.training.state import create_state
+from stn_jax.training.state import TrainState, create_state
 
 
 def open_network(
@@ -35,12 +36,26 @@ def open_network(
     Raises:
       RunError: if the run has no checkpoint.
     """
+    model = make_model(ConfigDict(config))
+    state = open_state(model, config, folder)
+    return lambda images: model.apply(state.params, state.model_state, images)[0]
+
+
+def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState:
+    """Read the state of a run's first seed from its last checkpoint.
+
+    Args:
+      model: the run's network.
+      config: the run's config, as its record has it.
+      folder: the run's directory.
+
+    Raises:
+      RunError: if the run has no checkpoint.
+    """
     config = ConfigDict(config)
-    model = make_model(config)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     shapes = jax.eval_shape(partial(create_state, model.init, optimizer, config.seeds))
-    state = jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
-    return lambda images: model.apply(state.params, state.model_state, images)[0]
+    return jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
 
 
 def evaluation_digits(

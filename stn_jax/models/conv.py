@@ -34,25 +34,31 @@ _COPIED = 2
 _MIN_OUTPUTS = 4
 
 
-@jax.custom_vjp
-def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve (cross-correlate) with stride 1 and without padding.
+def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
+    """Convolve (cross-correlate) without padding.
 
     Args:
       x: [B, H, W, C] float.
       kernel: [kh, kw, C, F] of the same dtype.
+      stride: pixels from one output to the next, down and across.
 
     Returns:
-      [B, H - kh + 1, W - kw + 1, F].
+      [B, (H - kh) // stride + 1, (W - kw) // stride + 1, F].
 
     Gradient:
-      Reverse mode, to any order; forward mode is not defined.
+      Reverse mode, to any order; forward mode is not defined with stride 1.
     """
+    # A stride leaves so little to compute that XLA's is used for it on CPUs too.
+    return _conv2d(x, kernel) if stride == 1 else _xla_conv2d(x, kernel, stride)
+
+
+@jax.custom_vjp
+def _conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, kernel, cpu=_cpu_conv2d, default=_xla_conv2d)
 
 
 def _forward(x: jax.Array, kernel: jax.Array):
-    return conv2d(x, kernel), (x, kernel)
+    return _conv2d(x, kernel), (x, kernel)
 
 
 def _backward(residuals, dy: jax.Array):
@@ -64,12 +70,12 @@ def _backward(residuals, dy: jax.Array):
     )
 
 
-conv2d.defvjp(_forward, _backward)
+_conv2d.defvjp(_forward, _backward)
 
 
-def _xla_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _xla_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
+    return lax.conv_general_dilated(x, kernel, (stride,) * 2, "VALID", dimension_numbers=layout)
 
 
 def _cpu_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:

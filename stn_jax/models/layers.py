@@ -18,19 +18,29 @@ class Dense(nnx.Linear):
 
 
 class Conv(nnx.Module):
-    """A convolution with stride 1, He normal weights and zero biases: conv[filters, size, 1, pad].
+    """A convolution with He normal weights and zero biases: conv[filters, size, stride, pad].
 
     Attributes:
       kernel: [size, size, in_features, filters].
       bias: [filters].
+      stride: pixels from one output to the next.
       pad: zero pixels added on every side.
     """
 
-    def __init__(self, in_features: int, filters: int, size: int, *, pad: int = 0, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        in_features: int,
+        filters: int,
+        size: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        rngs: nnx.Rngs,
+    ):
         shape = (size, size, in_features, filters)
         self.kernel = nnx.Param(he_normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(filters))
-        self.pad = pad
+        self.stride, self.pad = stride, pad
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve x [B, H, W, in_features]; the result is [B, H', W', filters].
@@ -41,7 +51,7 @@ class Conv(nnx.Module):
         dtype = jnp.promote_types(x.dtype, kernel.dtype)
         margin = (self.pad, self.pad)
         x = jnp.pad(x.astype(dtype), ((0, 0), margin, margin, (0, 0)))
-        return conv2d(x, kernel.astype(dtype)) + self.bias[None, None, None]
+        return conv2d(x, kernel.astype(dtype), stride=self.stride) + self.bias[None, None, None]
 
 
 @jax.custom_vjp

@@ -76,9 +76,16 @@ class CNN(nnx.Module):
 
     def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Return the logits [B, num_classes] of x [B, H, W, C]; `rngs` feeds dropout."""
-        x = self.dropout(jax.nn.relu(max_pool(self.conv1(x))), rngs=rngs)
-        x = self.dropout(jax.nn.relu(max_pool(self.conv2(x))), rngs=rngs)
-        return self.classifier(flatten(x))
+        return self.activations(x, rngs=rngs)[-1]
+
+    def activations(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
+        """Return what both hidden layers [B, h, w, width] and the last one [B, num_classes] give.
+
+        A hidden layer's are those after pooling and ReLU.
+        """
+        first = self.dropout(jax.nn.relu(max_pool(self.conv1(x))), rngs=rngs)
+        second = self.dropout(jax.nn.relu(max_pool(self.conv2(first))), rngs=rngs)
+        return [first, second, self.classifier(flatten(second))]
 
 
 class TransformedClassifier(nnx.Module):

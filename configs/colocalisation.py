@@ -1,0 +1,166 @@
+r"""Co-localisation of digits: Table 5 of the paper (appendix A.2).
+
+One run:     python experiments/colocalisation.py --workdir runs/one \
+                 --config configs/colocalisation.py:TC,8
+The table:   python scripts/sweep.py configs/colocalisation.py --runs-dir runs/table5
+A part:      python scripts/sweep.py configs/colocalisation.py:T --runs-dir runs/table5
+
+A set of 100 images of 84x84 with a digit of one class somewhere in each; a spatial transformer is
+to find it, from the images alone. A selection names, in any order and any case, by commas:
+
+    canvas       TC  T               one run: TC unless named; C is clutter
+    digit        0 to 9              8 unless named
+    recipe       fast  quickstart    fast unless named
+
+Seeds: each has images of its own, and a network of its own. Five are a run, one after the other.
+
+The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart:
+
+- Digits are test digits, which the encoder has not seen; patches are cut from training digits, as
+  A.2 has it. `evaluate_on=validation` makes sets of training digits: recipes are chosen on those.
+- The encoder is a CNN of distorted MNIST, on R, trained in `encoder.workdir` the first time it is
+  needed: the fast recipe cut to 2,000 iterations. Any finished CNN on R, P or E can stand there.
+- Its descriptors are brought to unit length. As they are, squared distances are thousands, and a
+  margin of 1 means nothing.
+- The gradient goes through the first crop of a pair only, not through the second, e(I_m): with
+  both, all boxes learn to agree on black. Pairs are all ordered pairs among a step's images.
+- The random crop is as large as the box that was found, and centred anywhere on the image.
+- The box is kept on the image, its scale between `model.min_scale` and `model.max_scale`, and it
+  starts in the middle at `model.initial_scale`, larger than a digit (0.33). The localisation
+  network has the layers of A.2 and so 5,947 parameters, not the 100k that A.2 speaks of;
+  `model.stride=1` would give it 93k.
+
+fast        Adam with cosine decay, chosen on sets of training digits.
+quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. Not MNIST, and not a
+            row of the paper's table.
+"""
+
+import difflib
+import itertools
+
+from ml_collections import ConfigDict
+
+# What a selection may name: as users write it -> as the code calls it. The first is the default of
+# a run, but for the digit.
+CHOICES = {
+    "canvas": {"TC": "TC", "T": "T"},
+    "digit": {str(digit): digit for digit in range(10)},
+    "recipe": {"fast": "fast", "quickstart": "quickstart"},
+}
+DEFAULTS = {"canvas": "TC", "digit": "8", "recipe": "fast"}
+
+
+def get_config(selection: str = "") -> ConfigDict:
+    """Return the config of one run; the module's docstring explains the selection."""
+    chosen = parse(selection)
+    for kind, names in chosen.items():
+        if len(names) > 1:
+            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    names = {kind: named[0] if named else DEFAULTS[kind] for kind, named in chosen.items()}
+
+    config = ConfigDict()
+    config.experiment = "colocalisation"
+    config.name = "-".join(["colocalisation", *names.values()])
+    config.recipe = CHOICES["recipe"][names["recipe"]]
+    config.seeds = (0, 1, 2, 3, 4)
+
+    config.data = ConfigDict()
+    config.data.digits = "mnist"  # or "sklearn"
+    config.data.distortion = CHOICES["canvas"][names["canvas"]]
+    config.data.digit = CHOICES["digit"][names["digit"]]
+    config.data.count = 100  # images of a set
+    config.data.evaluate_on = "test"  # sets of test digits; "validation": of training digits
+
+    config.encoder = ConfigDict()
+    config.encoder.workdir = "runs/encoder"
+    config.encoder.selection = "R,CNN,fast"  # of configs/distorted_mnist.py
+    config.encoder.num_steps = 2_000  # 0: the recipe's own
+
+    config.model = ConfigDict()
+    config.model.stride = 4
+    config.model.initial_scale = 0.42
+    config.model.min_scale = 0.2
+    config.model.max_scale = 1.0
+
+    config.loss = ConfigDict()
+    config.loss.margin = 1.0
+
+    config.training = ConfigDict()
+    config.training.batch_size = 50  # images, of which all pairs are compared
+    config.training.num_steps = 600
+    config.training.log_every = 100
+    config.training.eval_every = 100
+    config.training.eval_batch_size = 100
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adam"  # or "sgd"
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.momentum = 0.9  # beta 1 of Adam
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.schedule = "cosine"  # to 0 at the end; or "step"
+    config.optimizer.decay_steps = ()
+    config.optimizer.decay_factor = 0.1
+    # On the learning rate of all parameters below a name.
+    config.optimizer.multipliers = ConfigDict()
+
+    # What changes how fast a run is, not what it computes (up to rounding).
+    config.runtime = ConfigDict()
+    config.runtime.data_dir = ""  # where MNIST lies; empty: $STN_DATA_DIR, or ~/.cache/stn_jax
+    config.runtime.steps_per_call = 10
+    config.runtime.vmap_seeds = False
+    config.runtime.checkpoint_every = 200
+    config.runtime.tensorboard = False
+
+    RECIPES[config.recipe](config)
+    return config
+
+
+def _fast(config: ConfigDict) -> None:
+    """The defaults of get_config."""
+
+
+def _quickstart(config: ConfigDict) -> None:
+    config.data.digits = "sklearn"
+    config.data.count = 30
+    config.seeds = (0,)
+    config.encoder.workdir = "runs/quickstart_encoder"
+    config.encoder.selection = "R,CNN,quickstart"
+    config.encoder.num_steps = 0
+    config.training.batch_size = 15
+    config.training.eval_batch_size = 30
+    config.training.num_steps = 200
+    config.training.log_every = 50
+
+
+RECIPES = {"fast": _fast, "quickstart": _quickstart}
+
+
+def sweep(selection: str = "") -> list[str]:
+    """Return the selections of all runs of Table 5, or of the part that a selection names.
+
+    Kinds that the selection leaves out are taken whole, but for the recipe (fast).
+    """
+    chosen = parse(selection)
+    canvases = chosen["canvas"] or ["T", "TC"]
+    digits = chosen["digit"] or list(CHOICES["digit"])
+    recipes = chosen["recipe"] or ["fast"]
+    return [",".join(run) for run in itertools.product(canvases, digits, recipes)]
+
+
+def parse(selection: str) -> dict[str, list[str]]:
+    """Return the names that a selection holds, by kind.
+
+    Raises:
+      ValueError: on a name that there is not; the message suggests one that there is.
+    """
+    known = {name.lower(): (kind, name) for kind, names in CHOICES.items() for name in names}
+    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
+    for word in filter(None, (word.strip() for word in selection.split(","))):
+        if word.lower() not in known:
+            close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
+            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
+            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
+        kind, name = known[word.lower()]
+        chosen[kind].append(name)
+    return chosen

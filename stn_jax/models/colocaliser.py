@@ -1,0 +1,101 @@
+"""The networks of co-localisation, and its loss (A.2): what finds the object, what compares."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from stn_jax.models.layers import flatten
+from stn_jax.models.localisation import StridedLocalisation
+from stn_jax.models.mnist import CNN
+
+
+class Colocaliser(nnx.Module):
+    """A localisation network that finds a box: attention transforms (Eq. 2) within bounds.
+
+    The paper leaves theta free. Here the box stays on the image and between two sizes, since a crop
+    that leaves the image sees nothing, and learns nothing there.
+
+    Attributes:
+      localisation: the localisation network.
+      regression: the final layer, features to three numbers without bounds; 0 before training.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        stride: int = 4,
+        initial_scale: float,
+        min_scale: float,
+        max_scale: float,
+        rngs: nnx.Rngs,
+    ):
+        """Build the network for images [H, W, C].
+
+        Args:
+          input_shape: (H, W, C).
+          stride: of the convolution; A.2 has 4.
+          initial_scale: s of the box in the middle of the image that all images start with.
+          min_scale: bounds s from below.
+          max_scale: bounds s from above.
+          rngs: for the weights.
+
+        Raises:
+          ValueError: unless 0 < min_scale < initial_scale < max_scale <= 1.
+        """
+        if not 0 < min_scale < initial_scale < max_scale <= 1:
+            raise ValueError(
+                "scales must be 0 < min_scale < initial_scale < max_scale <= 1, got "
+                f"{min_scale}, {initial_scale}, {max_scale}."
+            )
+        self.localisation = StridedLocalisation(input_shape, stride=stride, rngs=rngs)
+        self.regression = nnx.Linear(
+            self.localisation.num_features, 3, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+        self.min_scale, self.scale_range = min_scale, max_scale - min_scale
+        share = (initial_scale - min_scale) / self.scale_range
+        self.offset = float(np.log(share / (1 - share)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return theta [B, 3], (s, tx, ty), of images x [B, H, W, C]; |tx|, |ty| <= 1 - s."""
+        free = self.regression(self.localisation(x)).astype(jnp.float32)
+        scale = self.min_scale + self.scale_range * jax.nn.sigmoid(free[:, :1] + self.offset)
+        return jnp.concatenate([scale, (1 - scale) * jnp.tanh(free[:, 1:])], axis=-1)
+
+
+class Encoder(nnx.Module):
+    """The encoding function e of Eq. 8: a trained CNN's three layers of activations, joined."""
+
+    def __init__(self, classifier: CNN):
+        """Read a classifier's activations."""
+        self.classifier = classifier
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the descriptors [B, K] of images x [B, H, W, C]."""
+        return jnp.concatenate([flatten(a) for a in self.classifier.activations(x)], axis=-1)
+
+
+def triplet_hinge(
+    found: jax.Array, others: jax.Array, random: jax.Array, *, margin: float = 1.0
+) -> jax.Array:
+    """Return each image's share of the co-localisation loss (Eq. 8), over all other images.
+
+    The mean over m != n of max(0, |e_n - e_m|^2 - |e_n - r_n|^2 + margin); Eq. 8 has sums.
+
+    Args:
+      found: [N, K] float, e_n: descriptors of the crops that were found, one an image.
+      others: [N, K], e_m: the same ones, apart so that gradients can be kept from them.
+      random: [N, K], r_n: descriptors of random crops of the same images.
+      margin: alpha.
+
+    Returns:
+      [N].
+    """
+    count = len(found)
+    to_random = jnp.sum((found - random) ** 2, axis=-1)
+    squares = jnp.sum(found**2, axis=-1)[:, None] + jnp.sum(others**2, axis=-1)[None]
+    hinge = jnp.maximum(0, squares - 2 * found @ others.T - to_random[:, None] + margin)
+    return jnp.sum(jnp.where(np.eye(count, dtype=bool), 0, hinge), axis=-1) / (count - 1)

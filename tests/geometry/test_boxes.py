@@ -1,0 +1,85 @@
+"""Attention transforms as boxes (C2), and their overlap (C11)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stn_jax import geometry
+
+CONVENTIONS = pytest.mark.parametrize("align_corners", [True, False])
+
+
+@CONVENTIONS
+def test_the_identity_crops_the_whole_image(align_corners):
+    box = geometry.attention_to_box(
+        np.float32([[1, 0, 0]]), (9, 12), (9, 12), align_corners=align_corners
+    )
+    np.testing.assert_allclose(box, [[0, 0, 12, 9]], atol=1e-5)
+
+
+@CONVENTIONS
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (56, 20), (13, 56)])
+def test_the_transform_of_a_pasted_square_samples_exactly_its_pixels(left, top, align_corners):
+    rng = np.random.default_rng(0)
+    square = rng.uniform(size=(28, 28)).astype(np.float32)
+    image = np.zeros((1, 84, 84, 1), np.float32)
+    image[0, top : top + 28, left : left + 28, 0] = square
+    box = np.float32([[left, top, left + 28, top + 28]])
+    theta = geometry.box_to_attention(box, (28, 28), (84, 84), align_corners=align_corners)
+    grid = geometry.attention_grid(theta, (28, 28), align_corners=align_corners)
+    crop = geometry.sample(image, grid, align_corners=align_corners)
+    np.testing.assert_allclose(crop[0, ..., 0], square, atol=1e-4)
+
+
+@CONVENTIONS
+def test_boxes_and_transforms_are_each_other_s_inverse(align_corners):
+    rng = np.random.default_rng(1)
+    theta = np.float32(rng.uniform([0.1, -1, -1], [1, 1, 1], (2, 5, 3)))
+    shapes = (28, 28), (84, 84)
+    box = geometry.attention_to_box(theta, *shapes, align_corners=align_corners)
+    assert box.shape == (2, 5, 4)
+    back = geometry.box_to_attention(box, *shapes, align_corners=align_corners)
+    np.testing.assert_allclose(back, theta, atol=1e-5)
+
+
+def test_a_scale_below_zero_crops_the_same_box():
+    theta = np.float32([[0.3, 0.2, -0.1], [-0.3, 0.2, -0.1]])
+    box = geometry.attention_to_box(theta, (5, 5), (20, 30))
+    np.testing.assert_array_equal(box[0], box[1])
+    assert (box[:, :2] < box[:, 2:]).all()
+
+
+def test_overlap_against_counted_pixels():
+    rng = np.random.default_rng(2)
+    corners = rng.integers(0, 15, (400, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(1, 12, (400, 2))], axis=-1)
+    rows, cols = np.mgrid[:30, :30]
+
+    def filled(box):
+        left, top, right, bottom = box
+        return (left <= cols) & (cols < right) & (top <= rows) & (rows < bottom)
+
+    expected = []
+    for a, b in boxes.reshape(200, 2, 4):
+        a, b = filled(a), filled(b)
+        expected.append((a & b).sum() / (a | b).sum())
+    first, second = boxes.astype(np.float32).reshape(200, 2, 4).swapaxes(0, 1)
+    actual = geometry.intersection_over_union(first, second)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    assert 0 in expected and max(expected) > 0.4
+
+
+def test_overlap_is_symmetric_and_one_with_itself():
+    a, b = np.float32([[0, 0, 3, 2]]), np.float32([[1, 1, 5, 4]])
+    overlap = geometry.intersection_over_union
+    assert overlap(a, b) == overlap(b, a) == pytest.approx(2 / 16)
+    assert overlap(a, a) == 1
+
+
+def test_jit_equals_eager():
+    theta = jnp.float32([[0.3, 0.2, -0.1]])
+    jitted = jax.jit(lambda t: geometry.attention_to_box(t, (28, 28), (84, 84)))
+    np.testing.assert_allclose(
+        jitted(theta), geometry.attention_to_box(theta, (28, 28), (84, 84)), rtol=1e-6
+    )

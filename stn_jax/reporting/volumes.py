@@ -51,7 +51,7 @@ def save_volumes(examples: VolumeExamples, path: Path) -> None:
     count = len(examples.labels)
     # In inches; every panel gets exactly its place.
     solid, panel, slice_, space, top = 2.0, 1.3, 0.8, 0.08, 0.6
-    width = solid + 2 * panel + SLICES * (slice_ + space) + 5 * space
+    width = solid + 2 * panel + SLICES * (slice_ + space) + 8 * space
     height = top + count * (solid + space)
     figure = new_figure(width, height, layout=None)
     figure.text(0.01, 1 - 0.15 / height, examples.name, fontsize=10, va="center")
@@ -123,5 +123,5 @@ def _draw_volume(axes: Axes, volume: np.ndarray, corners: np.ndarray) -> None:
     axes.set(xlim=(0, width), ylim=(0, depth), zlim=(height, 0))
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
     axes.tick_params(length=0)
-    axes.set_box_aspect((width, depth, height), zoom=1.15)
+    axes.set_box_aspect((width, depth, height))
     axes.view_init(elev=18, azim=-65)

@@ -43,7 +43,7 @@ class VolumeExamples:
 
 
 def save_volumes(examples: VolumeExamples, path: Path) -> None:
-    """Draw a row an example: input, its projection, slices of the output, and their projection.
+    """Draw a row an example: input, its projection, slices of the output, and their sum.
 
     The input is shown with the part of it that the output reads, and the face of that part which
     the projection is seen from. Projections are sums over depth, the brightest pixel white.
@@ -55,7 +55,6 @@ def save_volumes(examples: VolumeExamples, path: Path) -> None:
     height = top + count * (solid + space)
     figure = new_figure(width, height, layout=None)
     figure.text(0.01, 1 - 0.15 / height, examples.name, fontsize=10, va="center")
-    shown = np.rint(np.linspace(0, examples.outputs.shape[1] - 1, SLICES)).astype(int)
 
     for i in range(count):
         middle = height - top - i * (solid + space) - solid / 2
@@ -84,8 +83,8 @@ def save_volumes(examples: VolumeExamples, path: Path) -> None:
         axes.set_xlabel(f"digit {examples.labels[i]}", fontsize=9)
         left += 2 * space
         brightest = max(examples.outputs[i].max(), 1e-6)
-        for k in shown:
-            axes = add_panel(slice_, "output's slices" if k == shown[SLICES // 2] else "")
+        for n, k in enumerate(shown_slices(examples.outputs[i])):
+            axes = add_panel(slice_, "output's slices" if n == SLICES // 2 else "")
             draw_image(axes, examples.outputs[i, k] / brightest)
             axes.set_xlabel(f"z {k + 1}", fontsize=8, color=GREY)
         left += 2 * space
@@ -96,6 +95,13 @@ def save_volumes(examples: VolumeExamples, path: Path) -> None:
             f"read as {examples.predictions[i]}", fontsize=9, color=BLUE if right else VERMILION
         )
     figure.savefig(path, dpi=DPI)
+
+
+def shown_slices(volume: np.ndarray) -> np.ndarray:
+    """Return `SLICES` indices evenly from the first to the last slice with ink in it."""
+    inked = np.flatnonzero(volume.max(axis=(1, 2)) > 0.1 * volume.max())
+    first, last = inked[[0, -1]] if inked.size else (0, len(volume) - 1)
+    return np.rint(np.linspace(first, last, SLICES)).astype(int)
 
 
 def edges(corners: np.ndarray) -> list[np.ndarray]:

@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 
 from stn_jax.reporting import figures
-from stn_jax.reporting.volumes import SLICES, VolumeExamples, edges, save_volumes
+from stn_jax.reporting.volumes import SLICES, VolumeExamples, edges, save_volumes, shown_slices
 from tests.reporting.test_figures import pixels
 
 
@@ -41,6 +41,13 @@ def test_volumes_have_a_row_an_example(tmp_path):
     assert regions[1] > 1.5 * regions[0] > 500
     # One class is right, the other is not.
     assert min(pixels(path, color) for color in (figures.BLUE, figures.VERMILION)) > 20
+
+
+def test_slices_with_ink_are_shown():
+    volume = np.zeros((20, 4, 4))
+    volume[6:15, 1, 1] = 1
+    np.testing.assert_array_equal(shown_slices(volume), [6, 8, 10, 12, 14])
+    np.testing.assert_array_equal(shown_slices(np.zeros((9, 4, 4))), [0, 2, 4, 6, 8])
 
 
 def test_fewer_slices_than_are_shown_fit(tmp_path):

@@ -15,8 +15,9 @@ and any case, separated by commas:
 CNN has no transformer: it sees the sum of the input over depth, average-pooled by 2, so that both
 classifiers see images of 30x30. Both networks have 400,000 parameters.
 
-fast        Adam with cosine decay; chosen on 10,000 training digits held out from training, never
-            on the test set.
+fast        Adam with cosine decay. The learning rate was chosen by runs of 1,500 steps on 10,000
+            training digits held out from training, never on the test set: 4e-3, and 1e-3 in the
+            transformer; at 5e-3 it soon looks past all digits, and stays there.
 quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, small networks, few iterations.
             Not MNIST.
 
@@ -25,8 +26,8 @@ the depth of a digit, the range of its rotation about each axis, that its turned
 the volume (`data`), the size of the transformer's output (`model`), the layers
 (stn_jax/models/mnist_3d.py) and the training.
 
-Time and score: the fast recipe takes about 12 minutes on two CPU cores; the paper prints no error,
-ours is in results/tables/mnist_3d_fast.md.
+Time and score: the fast recipe takes 10 to 15 minutes on two CPU cores (the CNN half of that); the
+paper prints no error, ours is in results/tables/mnist_3d_fast.md.
 """
 
 import difflib
@@ -82,14 +83,14 @@ def get_config(selection: str = "") -> ConfigDict:
 
     config.training = ConfigDict()
     config.training.batch_size = 32
-    config.training.num_steps = 6_000
+    config.training.num_steps = 8_000
     config.training.log_every = 100
-    config.training.eval_every = 3_000
+    config.training.eval_every = 4_000
     config.training.eval_batch_size = 50
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 4e-3
     config.optimizer.momentum = 0.9  # beta 1 of Adam
     config.optimizer.weight_decay = 0.0
     config.optimizer.schedule = "cosine"  # to 0 at the end
@@ -98,7 +99,7 @@ def get_config(selection: str = "") -> ConfigDict:
     # On the learning rate of all parameters below a name.
     config.optimizer.multipliers = ConfigDict()
     if has_transformer:
-        config.optimizer.multipliers.transformer = 1.0
+        config.optimizer.multipliers.transformer = 0.25
 
     # What changes how fast a run is, not what it computes (up to rounding).
     config.runtime = ConfigDict()

@@ -2,8 +2,8 @@
 
 The paper gives the size of the volumes and says that digits are randomly placed and rotated in
 three dimensions. The rest is ours: how deep they are extruded, that they are turned by a uniform
-angle about each axis, which keeps a 6 and a 9 apart, and that the turned box of a digit stays
-inside.
+angle about each axis, which keeps a 6 and a 9 apart if it is less than a quarter turn, and that the
+turned box of a digit stays inside.
 
 A volume has 216,000 voxels. The test set is therefore kept as digits with their poses, and rendered
 batch by batch; each digit has one pose, the same for every model and seed.
@@ -52,7 +52,7 @@ class Posed(NamedTuple):
     pose: Pose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extrusion:
     """How digits become volumes.
 
@@ -62,9 +62,9 @@ class Extrusion:
       max_angle: of the rotation about each axis, in degrees.
     """
 
-    size: int = 60
-    depth: int = 8
-    max_angle: float = 45.0
+    size: int
+    depth: int
+    max_angle: float
 
     def __post_init__(self):
         """Refuse digits that do not fit in every pose.

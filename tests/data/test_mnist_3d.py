@@ -20,7 +20,7 @@ from stn_jax.data.mnist_3d import (
     training_batch,
 )
 
-EXTRUSION = Extrusion()
+EXTRUSION = Extrusion(size=60, depth=8, max_angle=45.0)
 SMALL = Extrusion(size=42, depth=4, max_angle=30.0)
 
 
@@ -106,7 +106,7 @@ def test_turning_keeps_the_ink():
 @pytest.mark.parametrize("options", [{"depth": 0}, {"size": 40}, {"depth": 60}])
 def test_digits_that_do_not_fit_are_refused(options):
     with pytest.raises(ValueError, match="1 or more layers has to fit .* size is"):
-        Extrusion(**options)
+        Extrusion(**{"size": 60, "depth": 8, "max_angle": 45.0} | options)
 
 
 # Batches and the test set.

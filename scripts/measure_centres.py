@@ -14,7 +14,10 @@ relative   Spread over size.
 empty      Share of projections without ink; they do not count above.
 """
 
+from operator import itemgetter
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -45,11 +48,8 @@ def measure(run: Run) -> list[list]:
         return [moments(project(x)) for x in (volumes, extra["warped"])]
 
     posed = fixed_set(test, extrusion=extrusion)
-    starts = range(0, test.label.size, CHUNK)
-    parts = [
-        moments_of(jax.tree.map(lambda x: x[start : start + CHUNK], posed))  # noqa: B023
-        for start in starts
-    ]
+    chunks = [slice(start, start + CHUNK) for start in range(0, test.label.size, CHUNK)]
+    parts = [moments_of(jax.tree.map(itemgetter(chunk), posed)) for chunk in chunks]
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     names = ("inputs", "outputs")
     return [[run.name, name, *summary(*m)] for name, m in zip(names, joined, strict=True)]
@@ -72,7 +72,7 @@ def moments(images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     rows, columns = images.sum(axis=2) / ink[:, None], images.sum(axis=1) / ink[:, None]
     centroid = [columns @ x, rows @ y]
     square = columns @ x**2 + rows @ y**2 - centroid[0] ** 2 - centroid[1] ** 2
-    return ink, jax.numpy.stack(centroid, axis=-1), jax.numpy.sqrt(square)
+    return ink, jnp.stack(centroid, axis=-1), jnp.sqrt(jnp.maximum(square, 0))
 
 
 def summary(ink: np.ndarray, centroid: np.ndarray, radius: np.ndarray) -> list[float]:

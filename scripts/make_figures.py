@@ -9,9 +9,10 @@ r"""Draw learning curves, and what transformers do to test digits, or pairs of t
 For every record.jsonl below the given folders, NAME_curves.png shows loss and error over the
 steps. For finished runs with a transformer, NAME_examples.png shows input, sampling grid and output
 for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
-either. overview.png has all runs of distorted MNIST, a row for each distortion, model, transform
-and recipe. That needs the runs' checkpoints and data (scripts/prepare_data.py). On R, captions of
-affine transformers compare their rotation with the angle the digit was turned by.
+either; for 3-D MNIST volumes, slices of the output, and projections. overview.png has all runs of
+distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
+checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
+rotation with the angle the digit was turned by.
 With --missed-by, NAME_missed.png shows the first test digits that NAME gets right and the other run
 wrong, and there are no examples.
 """
@@ -26,12 +27,14 @@ from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.launch.examples import (
     apply_to_digits,
     apply_to_pairs,
+    apply_to_volumes,
     missed_digits,
     why_not_opened,
 )
 from stn_jax.reporting import figures
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.tables import place_of
+from stn_jax.reporting.volumes import save_volumes
 from stn_jax.training.errors import RunError
 
 
@@ -120,6 +123,9 @@ def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> Non
     for run in runs:
         if run.experiment == "mnist_addition":
             figures.save_channels(apply_to_pairs(run, indices), path_of(out, run, "examples"))
+            continue
+        if run.experiment == "mnist_3d":
+            save_volumes(apply_to_volumes(run, indices), path_of(out, run, "examples"))
             continue
         examples = apply_to_digits(run, indices)
         figures.save_examples(examples, path_of(out, run, "examples"))

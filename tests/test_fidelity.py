@@ -16,8 +16,8 @@ DOCUMENT = ROOT / "docs" / "fidelity.md"
 
 # Group of statements -> how many there are. Ids are never renumbered or reused.
 GROUPS = {
-    **{"M": 7, "T": 12, "S": 9, "N": 8, "D": 35, "A": 11, "R": 8},
-    **{"C": 14, "V": 6, "H": 22, "B": 22, "G": 13},  # experiments not begun
+    **{"M": 7, "T": 12, "S": 9, "N": 8, "D": 35, "A": 11, "R": 8, "V": 6},
+    **{"C": 14, "H": 22, "B": 22, "G": 13},  # experiments not begun
 }
 IDS = [f"{group}{number}" for group, count in GROUPS.items() for number in range(1, count + 1)]
 

@@ -160,6 +160,8 @@ SAMPLERS = {**JAX_SAMPLERS, "full sum": _full_sum}
 def grid_rows() -> Iterator[Row]:
     """Yield the generation of 256 grids of 28x28 points."""
     for name, transform in geometry.TRANSFORMS.items():
+        if transform.dims != 2:
+            continue
         theta = np.tile(transform.identity, (256, 1)).astype(np.float32)
         cotangent = np.random.default_rng(0).normal(size=(256, 28, 28, 2)).astype(np.float32)
         for work in ("forward", "forward + theta gradient"):

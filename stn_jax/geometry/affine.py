@@ -1,4 +1,4 @@
-"""Affine transforms (Eq. 1): crop, translation, rotation, scale and skew."""
+"""Affine transforms of images (Eq. 1) and volumes (Eq. 10): crop, translation, rotation, skew."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,26 @@ from jax.typing import ArrayLike
 from stn_jax.geometry.grids import homogeneous_points
 from stn_jax.geometry.linear import linear_grid
 
-IDENTITY = np.array([1, 0, 0, 0, 1, 0], np.float32)
+IDENTITY = np.eye(2, 3, dtype=np.float32).ravel()
+IDENTITY_3D = np.eye(3, 4, dtype=np.float32).ravel()
 
 
 def affine_grid(
     theta: ArrayLike, shape: Sequence[int], *, align_corners: bool = True
 ) -> jnp.ndarray:
-    """Generate sampling grids of affine transforms (Eq. 1).
+    """Generate sampling grids of affine transforms (Eq. 1, and Eq. 10 in volumes).
 
     Args:
       theta: [B, 6] float, the 2x3 matrix row by row; it takes target (x, y, 1) to source (x, y).
-      shape: (H, W) of the output.
+        For volumes [B, 12], the 3x4 matrix that takes (x, y, z, 1) to (x, y, z); the third axis
+        may be space or time.
+      shape: (H, W) or (D, H, W) of the output.
       align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
 
     Returns:
-      [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity.
+      [B, H, W, 2] source points (x, y), normalised, or [B, D, H, W, 3] in (x, y, z); exactly the
+      regular grid at the identity.
     """
-    theta = jnp.asarray(theta)
+    theta, dims = jnp.asarray(theta), len(shape)
     basis = homogeneous_points(tuple(shape), align_corners)
-    return linear_grid(theta.reshape(-1, 2, 3), basis, shape)
+    return linear_grid(theta.reshape(len(theta), dims, dims + 1), basis, shape)

@@ -44,7 +44,7 @@ def homogeneous_points(shape: tuple[int, ...], align_corners: bool) -> np.ndarra
       align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
 
     Returns:
-      Read-only float32 NumPy array [N + 1, H * W].
+      Read-only float32 NumPy array [N + 1, H * W] or [N + 1, D * H * W].
     """
     grid = regular_grid(shape, align_corners=align_corners)
     points = grid.reshape(-1, grid.shape[-1]).T

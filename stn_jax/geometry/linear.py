@@ -15,11 +15,12 @@ def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jn
 
     Args:
       matrix: M_theta [B, N, K], one matrix a sample; float.
-      basis: B [K, P], the target grid's representation; P = H * W points.
+      basis: B [K, P], the target grid's representation; P = H * W points (D * H * W).
       shape: (H, W) or (D, H, W) of the output.
 
     Returns:
-      [B, H, W, N] in the matrix's dtype: row i of M_theta gives coordinate i of (x, y[, z]).
+      [B, H, W, N] or [B, D, H, W, N] in the matrix's dtype: row i of M_theta gives coordinate i of
+      (x, y[, z]).
 
     Raises:
       ValueError: if matrix, basis and shape do not fit each other.

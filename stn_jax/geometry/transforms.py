@@ -19,12 +19,15 @@ class Transform:
     Attributes:
       name: how messages call it.
       identity: the theta [P] of the identity, float32.
-      generate: function of (theta [B, P], shape, *, align_corners) giving grids [B, H, W, 2].
+      generate: function of (theta [B, P], shape, *, align_corners) giving grids [B, H, W, 2], or
+        [B, D, H, W, 3].
+      dims: 2 for warps of images, 3 for warps of volumes.
     """
 
     name: str
     identity: np.ndarray
     generate: Callable[..., jnp.ndarray]
+    dims: int = 2
 
     @property
     def num_params(self) -> int:
@@ -38,14 +41,15 @@ class Transform:
 
         Args:
           theta: [B, P] float; half precision is raised to float32, which coordinates need.
-          shape: (H, W) of the output.
+          shape: (H, W) of the output, or (D, H, W) if the family warps volumes.
           align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
 
         Returns:
-          [B, H, W, 2] source points (x, y) in normalised coordinates, float32 (or float64).
+          [B, H, W, 2] source points (x, y), or [B, D, H, W, 3] source points (x, y, z), in
+          normalised coordinates, float32 (or float64).
 
         Raises:
-          ValueError: if theta is not [B, P] or the shape is not (H, W).
+          ValueError: if theta is not [B, P], or the shape not of as many axes as the family's.
           TypeError: if theta is not floating point.
         """
         theta = jnp.asarray(theta)
@@ -56,8 +60,12 @@ class Transform:
             )
         if not jnp.issubdtype(theta.dtype, jnp.floating):
             raise TypeError(f"theta must be floating point, got {theta.dtype}.")
-        if len(tuple(shape)) != 2:
-            raise ValueError(f"shape must be the output's (H, W), got {tuple(shape)}.")
+        if len(tuple(shape)) != self.dims:
+            axes = {2: "(H, W)", 3: "(D, H, W)"}[self.dims]
+            raise ValueError(
+                f"shape must be the output's {axes} for transform '{self.name}', "
+                f"got {tuple(shape)}."
+            )
         theta = theta.astype(jnp.promote_types(theta.dtype, jnp.float32))
         return self.generate(theta, tuple(shape), align_corners=align_corners)
 
@@ -79,6 +87,7 @@ TRANSFORMS: dict[str, Transform] = {
     "projective": Transform("projective", projective.IDENTITY, projective.projective_grid),
     "tps": thin_plate_spline(),
     "piecewise_affine": piecewise_affine(),
+    "affine_3d": Transform("affine_3d", affine.IDENTITY_3D, affine.affine_grid, dims=3),
 }
 
 

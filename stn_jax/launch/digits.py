@@ -39,6 +39,14 @@ def load_digits(name: str, data_dir: str) -> Digits:
     return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()
 
 
+def splits(loaded: Digits, evaluate_on: str) -> tuple[Labelled, Labelled]:
+    """Return the digits to train and to evaluate on, the latter "test" or "validation"."""
+    train = Labelled(jnp.asarray(loaded.train_images), jnp.asarray(loaded.train_labels))
+    if evaluate_on == "validation":
+        return tuple(Labelled(*(x[part] for x in train)) for part in VALIDATION_SPLIT)
+    return train, Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
+
+
 def make_model(config: ConfigDict) -> Model:
     """Build the network that a config describes."""
     return functional(make_network(config))
@@ -65,10 +73,7 @@ def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says."""
     task, distortion = task_of(config), DISTORTIONS[config.data.distortion]
     model, loaded = make_model(config), load_digits(config.data.digits, config.runtime.data_dir)
-    train = Labelled(jnp.asarray(loaded.train_images), jnp.asarray(loaded.train_labels))
-    test = Labelled(jnp.asarray(loaded.test_images), jnp.asarray(loaded.test_labels))
-    if config.data.evaluate_on == "validation":
-        train, test = (Labelled(*(x[part] for x in train)) for part in VALIDATION_SPLIT)
+    train, test = splits(loaded, config.data.evaluate_on)
     return Problem(
         init=model.init,
         loss=classification_loss(model.apply),

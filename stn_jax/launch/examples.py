@@ -10,11 +10,13 @@ from stn_jax import geometry
 from stn_jax.data.distorted_mnist import Labelled, fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.data.mnist_addition import fixed_pairs
+from stn_jax.launch import mnist_3d
 from stn_jax.launch.digits import load_digits
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.figures import ChannelExamples, Examples
 from stn_jax.reporting.runs import Run
 from stn_jax.reporting.tables import place_of
+from stn_jax.reporting.volumes import VolumeExamples
 from stn_jax.training.errors import RunError
 from stn_jax.training.loop import CHECKPOINTS
 
@@ -128,5 +130,22 @@ def apply_to_pairs(run: Run, indices: Sequence[int]) -> ChannelExamples:
         grids=np.reshape(grids, (count, -1, *grids.shape[1:])),
         outputs=outputs.reshape(count, -1, channels, *outputs.shape[2:]),
         digits=digits.test_labels[pairs],
+        predictions=np.asarray(jnp.argmax(logits, axis=-1)),
+    )
+
+
+def apply_to_volumes(run: Run, indices: Sequence[int]) -> VolumeExamples:
+    """Show some test volumes to the network of a run's first seed; raises as `apply_to_digits`."""
+    test = mnist_3d.evaluation_volumes(run.config, run.fingerprint, indices)
+    network = open_network(run.config, run.folder, mnist_3d.make_model)
+    logits, extra = jax.jit(network)(test.image)
+    transform = geometry.get_transform(run.config["model"]["transform"])
+    corners = transform.grid(extra["theta"], (2, 2, 2))
+    return VolumeExamples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        inputs=np.asarray(test.image[..., 0]),
+        corners=np.asarray(geometry.to_pixels(corners, test.image.shape[1:-1])),
+        outputs=np.asarray(extra["warped"][..., 0]),
+        labels=np.asarray(test.label),
         predictions=np.asarray(jnp.argmax(logits, axis=-1)),
     )

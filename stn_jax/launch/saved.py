@@ -21,13 +21,17 @@ from stn_jax.training.state import TrainState, create_state
 
 
 def open_network(
-    config: dict[str, Any], folder: Path
+    config: dict[str, Any],
+    folder: Path,
+    make_model: Callable[[ConfigDict], Model] = make_model,
 ) -> Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]:
     """Restore the network of a run's first seed from its last checkpoint.
 
     Args:
       config: the run's config, as its record has it.
       folder: the run's directory.
+      make_model: builds the network that the config describes; by default as the experiments on
+        images do.
 
     Returns:
       A function of images [B, H, W, C], giving logits [B, K] and what the network reports beside

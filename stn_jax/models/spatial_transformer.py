@@ -19,7 +19,7 @@ class SpatialTransformer(nnx.Module):
       localisation: the localisation network.
       regression: the final layer, features to theta.
       transform: the family of warps.
-      output_shape: (H', W'), or None for the input's size.
+      output_shape: (H', W'), of volumes (D', H', W'), or None for the input's size.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class SpatialTransformer(nnx.Module):
         """Build a transformer around a localisation network.
 
         Args:
-          localisation: maps [B, H, W, C] to features [B, F], with F as its `num_features`.
+          localisation: maps the input to features [B, F], with F as its `num_features`.
           transform: a name in `geometry.TRANSFORMS`, or a `geometry.Transform`.
-          output_shape: (H', W') of the output; by default the input's size.
+          output_shape: (H', W') or (D', H', W') of the output; by default the input's size.
           kernel: as in `geometry.sample`.
           padding: as in `geometry.sample`.
           align_corners: as in `geometry.sample`.
@@ -70,13 +70,14 @@ class SpatialTransformer(nnx.Module):
         """Warp x.
 
         Args:
-          x: [B, H, W, C] float.
+          x: [B, H, W, C] float; [B, D, H, W, C] if the transform warps volumes.
 
         Returns:
-          The warped map [B, H', W', C] in x's dtype, and theta [B, P], float32.
+          The warped map, [B, H', W', C] or [B, D', H', W', C], in x's dtype, and theta [B, P],
+          float32.
         """
         theta = self.regression(self.localisation(x)).astype(jnp.float32)
-        shape = self.output_shape or x.shape[1:3]
+        shape = self.output_shape or x.shape[1:-1]
         grid = self.transform.grid(theta, shape, align_corners=self.align_corners)
         warped = sample(
             x, grid, kernel=self.kernel, padding=self.padding, align_corners=self.align_corners

@@ -39,3 +39,10 @@ TABLE_4: dict[tuple[str, str], dict[str, float | None]] = {
 TABLE_4_NOTES = (
     "Published: Jaderberg et al. 2015, Table 4, which states neither iterations nor seeds.",
 )
+
+# A.3 shows one example of a trained network on extruded digits, and prints no error.
+MNIST_3D: dict[tuple[str, str], dict[str, float | None]] = {
+    ("CNN", ""): {"3D": None},
+    ("ST-CNN", "Aff"): {"3D": None},
+}
+MNIST_3D_NOTES = ("Jaderberg et al. 2015, appendix A.3, prints no error for this experiment.",)

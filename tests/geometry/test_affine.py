@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from stn_jax import geometry
-from stn_jax.geometry import grids
 from tests import oracles
 
 CONVENTIONS = (True, False)
@@ -19,11 +18,12 @@ def draw(*shape, seed=0):
 
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
-@pytest.mark.parametrize("shape", [(4, 7), (28, 28)])
+@pytest.mark.parametrize("shape", [(4, 7), (28, 28), (3, 4, 7)])
 def test_equals_torch(shape, align_corners):
     torch = oracles.import_torch()
-    theta, cotangent = draw(3, 6), draw(3, *shape, 2, seed=1)
-    theirs_theta = torch.tensor(theta.reshape(3, 2, 3), requires_grad=True)
+    dims = len(shape)
+    theta, cotangent = draw(3, dims * (dims + 1)), draw(3, *shape, dims, seed=1)
+    theirs_theta = torch.tensor(theta.reshape(3, dims, dims + 1), requires_grad=True)
     theirs = torch.nn.functional.affine_grid(
         theirs_theta, (3, 1, *shape), align_corners=align_corners
     )
@@ -32,7 +32,7 @@ def test_equals_torch(shape, align_corners):
         lambda t: geometry.affine_grid(t, shape, align_corners=align_corners), theta
     )
     np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=2e-6)
-    gradient = theirs_theta.grad.numpy().reshape(3, 6)
+    gradient = theirs_theta.grad.numpy().reshape(theta.shape)
     np.testing.assert_allclose(pull(cotangent)[0], gradient, rtol=1e-4, atol=1e-4)
 
 
@@ -65,6 +65,76 @@ def test_closed_forms(name, align_corners):
     grid = geometry.affine_grid(theta, expected.shape, align_corners=align_corners)
     out = geometry.sample(IMAGE[None, ..., None], grid, align_corners=align_corners)
     np.testing.assert_allclose(out[0, ..., 0], expected, atol=1e-6)
+
+
+# In volumes (V2).
+
+VOLUME = np.random.default_rng(1).normal(size=(SIZE, SIZE, SIZE)).astype(np.float32)
+
+
+def warp(volume, matrix, align_corners=True):
+    theta = np.asarray(matrix, np.float32).reshape(1, 12)
+    grid = geometry.affine_grid(theta, volume.shape, align_corners=align_corners)
+    out = geometry.sample(volume[None, ..., None], grid, align_corners=align_corners)
+    return out[0, ..., 0]
+
+
+# Rows are x, y, z; a quarter turn about an axis takes one of the others to the next.
+QUARTER_TURNS = {
+    "x": ([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]], (0, 1)),
+    "y": ([[0, 0, -1, 0], [0, 1, 0, 0], [1, 0, 0, 0]], (2, 0)),
+    "z": ([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0]], (1, 2)),
+}
+
+
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("name", QUARTER_TURNS)
+def test_rotations_about_each_axis(name, align_corners):
+    matrix, plane = QUARTER_TURNS[name]
+    turned = warp(VOLUME, matrix, align_corners)
+    np.testing.assert_allclose(turned, np.rot90(VOLUME, -1, plane), atol=1e-6)
+
+
+def test_the_third_axis_can_be_time():
+    """A film [time, y, x] played backwards, from its second half, and with a panning camera."""
+    film, step = VOLUME, 2 / (SIZE - 1)
+    x, y = [1, 0, 0, 0], [0, 1, 0, 0]
+    np.testing.assert_allclose(warp(film, [x, y, [0, 0, -1, 0]]), film[::-1], atol=1e-6)
+    slowly = warp(film, [x, y, [0, 0, 0.5, 0.5]])
+    np.testing.assert_allclose(slowly[::2], film[2:], atol=1e-6)
+    np.testing.assert_allclose(slowly[1], (film[2] + film[3]) / 2, atol=1e-6)
+    # One pixel a frame, none in the middle one.
+    panned = warp(film, [[1, 0, 1, 0], y, [0, 0, 1, 0]])
+    wide = np.pad(film, ((0, 0), (0, 0), (2, 2)))
+    for time in range(SIZE):
+        np.testing.assert_allclose(panned[time], wide[time, :, time : time + SIZE], atol=1e-6)
+    shifted = warp(film, [x, y, [0, 0, 1, step]])
+    np.testing.assert_allclose(shifted, [*film[1:], np.zeros((SIZE, SIZE))], atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["on voxel centres", "off them"])
+def test_warped_volumes_and_their_gradients_equal_torchs(start):
+    torch = oracles.import_torch()
+    # Halves of 2 and 4 are exact, so that both libraries find points on voxel centres there.
+    shape, identity = (3, 5, 3), np.eye(3, 4, dtype=np.float32)
+    volume, cotangent = draw(2, *shape, 2), draw(2, *shape, 2, seed=1)
+    theta = np.tile(identity.ravel(), (2, 1))
+    if start == "off them":
+        theta = theta + 0.2 * draw(2, 12, seed=2)
+
+    @jax.jit
+    def ours(volume, theta):
+        return geometry.sample(volume, geometry.affine_grid(theta, shape))
+
+    out, pull = jax.vjp(ours, volume, theta)
+    u, t = (torch.tensor(a, requires_grad=True) for a in (np.moveaxis(volume, -1, 1), theta))
+    grid = torch.nn.functional.affine_grid(t.reshape(2, 3, 4), (2, 1, *shape), align_corners=True)
+    v = torch.nn.functional.grid_sample(u, grid, align_corners=True)
+    v.backward(torch.tensor(np.moveaxis(cotangent, -1, 1)))
+    np.testing.assert_allclose(out, np.moveaxis(v.detach().numpy(), 1, -1), atol=1e-5)
+    volume_gradient, theta_gradient = pull(cotangent)
+    np.testing.assert_allclose(volume_gradient, np.moveaxis(u.grad.numpy(), 1, -1), atol=1e-5)
+    np.testing.assert_allclose(theta_gradient, t.grad.numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -103,16 +173,6 @@ def test_linear_grid_is_a_matrix_product(shape):
     for b, i in np.ndindex(2, 3):
         expected = (matrix[b, i].astype(np.float64) @ basis).reshape(shape)
         np.testing.assert_allclose(grid[b, ..., i], expected, atol=1e-5)
-
-
-def test_linear_grid_in_three_dimensions_equals_torch():
-    torch = oracles.import_torch()
-    matrix, shape = draw(2, 3, 4), (2, 3, 4)
-    grid = geometry.linear_grid(matrix, grids.homogeneous_points(shape, False), shape)
-    theirs = torch.nn.functional.affine_grid(
-        torch.tensor(matrix), (2, 1, *shape), align_corners=False
-    )
-    np.testing.assert_allclose(grid, theirs.numpy(), atol=2e-6)
 
 
 def test_the_basis_can_be_learnt():

@@ -105,6 +105,22 @@ def test_equals_scipy_and_jax(kernel, padding):
     np.testing.assert_allclose(ours.ravel(), jaxs, atol=1e-5)
 
 
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_volume_of_one_layer_is_an_image(kernel, padding, align_corners):
+    """V1: values, and gradients in the layer and along x and y."""
+    image, grid, cotangent = draw(2, 5, 7, 3), draw_grid(2, 4, 6, 2), draw(2, 4, 6, 3, seed=2)
+    in_layer = np.concatenate([grid, np.zeros_like(grid[..., :1])], axis=-1)
+    options = {"kernel": kernel, "padding": padding, "align_corners": align_corners}
+    expected = sample_and_gradients(image, grid, cotangent, **options)
+    layers = (array[:, None] for array in (image, in_layer, cotangent))
+    out, image_gradient, grid_gradient = sample_and_gradients(*layers, **options)
+    found = (out[:, 0], image_gradient[:, 0], grid_gradient[:, 0, ..., :2])
+    for found_, expected_ in zip(found, expected, strict=True):
+        np.testing.assert_allclose(found_, expected_, atol=1e-5)
+
+
 # The literal sums of Eq. 3 to 7 and 9, where it matters: on pixel centres, halves and the border.
 
 

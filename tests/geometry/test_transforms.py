@@ -41,6 +41,11 @@ def near_identity(transform, batch=2, seed=0):
     return identity(transform, batch) + noise
 
 
+def size(transform, height, width):
+    """An output's size, or that of three such layers."""
+    return (3, height, width)[-transform.dims :]
+
+
 def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
@@ -49,6 +54,8 @@ def draw(*shape, seed=0):
 @pytest.mark.parametrize("align_corners", CONVENTIONS)
 @pytest.mark.parametrize("shape", [(5, 28), (224, 131)])
 def test_identity_is_exact(transform, shape, align_corners):
+    shape = size(transform, *shape)
+
     @jax.jit
     def warp(theta, image):
         grid = transform.grid(theta, shape, align_corners=align_corners)
@@ -68,7 +75,8 @@ def test_rows_are_found_under_their_own_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), {"attention": 3, "affine": 6, "projective": 8, "tps": 32}.items()
+    ("name", "count"),
+    {"attention": 3, "affine": 6, "projective": 8, "tps": 32, "affine_3d": 12}.items(),
 )
 def test_parameter_counts_of_the_paper(name, count):
     assert TRANSFORMS[name].num_params == count
@@ -84,9 +92,10 @@ def test_table_rows_are_consistent(transform):
 @every_transform
 def test_half_precision_is_raised_to_float32(transform):
     theta = near_identity(transform).astype(jnp.bfloat16)
-    grid = transform.grid(theta, (5, 6))
+    shape = size(transform, 5, 6)
+    grid = transform.grid(theta, shape)
     assert grid.dtype == jnp.float32
-    np.testing.assert_array_equal(grid, transform.grid(theta.astype(jnp.float32), (5, 6)))
+    np.testing.assert_array_equal(grid, transform.grid(theta.astype(jnp.float32), shape))
 
 
 @every_transform
@@ -94,19 +103,21 @@ def test_numeric_gradients_of_the_grid_at_and_near_the_identity(transform):
     with jax.enable_x64(True):
         starts = [identity(transform, 1), near_identity(transform, 2)]
         theta = jnp.asarray(np.concatenate(starts).astype(np.float64))
-        generate = jax.jit(lambda theta: transform.grid(theta, (3, 4), align_corners=False))
+        shape = size(transform, 3, 4)
+        generate = jax.jit(lambda theta: transform.grid(theta, shape, align_corners=False))
         assert generate(theta).dtype == jnp.float64
         check_grads(generate, (theta,), order=1, modes=["rev"])
 
 
 @every_transform
 def test_every_parameter_learns_from_the_identity(transform):
-    image, weights = draw(2, 8, 8, 1), draw(2, 8, 8, 1, seed=1)
+    shape = size(transform, 8, 8)
+    image, weights = draw(2, *shape, 1), draw(2, *shape, 1, seed=1)
 
     @jax.jit
     @jax.grad
     def gradient(theta):
-        return jnp.sum(weights * geometry.sample(image, transform.grid(theta, (8, 8))))
+        return jnp.sum(weights * geometry.sample(image, transform.grid(theta, shape)))
 
     found = gradient(identity(transform))
     assert np.all(np.isfinite(found))
@@ -116,7 +127,7 @@ def test_every_parameter_learns_from_the_identity(transform):
 @every_transform
 def test_jit_eager_vmap_and_one_by_one_agree(transform):
     theta = near_identity(transform, 3)
-    generate = functools.partial(transform.grid, shape=(5, 6))
+    generate = functools.partial(transform.grid, shape=size(transform, 5, 6))
     eager = generate(theta)
     np.testing.assert_allclose(jax.jit(generate)(theta), eager, atol=1e-6)
     one_by_one = jax.jit(jax.vmap(generate))(theta[:, None])
@@ -144,17 +155,19 @@ def test_bad_theta_is_named(transform, shape):
 
 
 @every_transform
+def test_bad_output_shapes_are_named(transform):
+    axes = {2: r"\(H, W\)", 3: r"\(D, H, W\)"}[transform.dims]
+    message = rf"must be the output's {axes} for transform '{transform.name}', got \(4,"
+    for shape in [(4,), (4,) * (5 - transform.dims), (4,) * 4]:
+        with pytest.raises(ValueError, match=message):
+            transform.grid(identity(transform), shape)
+
+
+@every_transform
 def test_whole_numbers_are_refused(transform):
     theta = np.zeros((1, transform.num_params), np.int32)
     with pytest.raises(TypeError, match="theta must be floating point, got int32"):
         transform.grid(theta, (4, 4))
-
-
-@every_transform
-@pytest.mark.parametrize("shape", [(4,), (2, 4, 4)])
-def test_bad_output_shapes_are_named(transform, shape):
-    with pytest.raises(ValueError, match=r"shape must be the output's \(H, W\), got \("):
-        transform.grid(identity(transform), shape)
 
 
 def test_transforms_are_found_by_name_or_passed_through():

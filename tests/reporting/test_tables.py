@@ -295,3 +295,25 @@ def test_what_has_no_place_in_table_4_is_named(tmp_path, change, message):
     path = write_record(tmp_path / "a", PAIR, **{"experiment": "mnist_addition", **change})
     with pytest.raises(RecordError, match=f"{path}: {message}"):
         tables(tmp_path)
+
+
+# 3-D MNIST
+
+
+def test_volumes_have_a_table_without_published_numbers(tmp_path):
+    place = Place("3D", "ST-CNN", "Aff")
+    volumes = {"experiment": "mnist_3d", "model__transform": "affine_3d"}
+    write_record(tmp_path / "a", place, seeds=[0], errors=[4.0], **volumes)
+    write_record(tmp_path / "b", place, seeds=[2], errors=[5.0], **volumes)
+    runs = find_runs([tmp_path])
+    (table,) = build_tables(runs, lambda *_: runs[0].config)
+    assert (table.stem, table.compared) == ("mnist_3d_fast", False)
+    assert (table.columns, table.rows) == (("3D",), (("CNN", ""), ("ST-CNN", "Aff")))
+    cell = table.cells[place]
+    assert (cell.published, cell.mean, cell.marks) == (None, 4.5, "")
+    assert table.title.startswith("3-D MNIST: test error in % ± standard deviation")
+    assert "published" not in table.title
+    assert notes(table, "") == [
+        "Jaderberg et al. 2015, appendix A.3, prints no error for this experiment.",
+        "–: no finished run.",
+    ]

@@ -14,7 +14,7 @@ from tests.reporting.synthetic import write_record
 
 CONFIGS = {
     name: load_config_module(make_tables.CONFIGS / f"{name}.py")
-    for name in ("distorted_mnist", "mnist_addition")
+    for name in ("distorted_mnist", "mnist_addition", "mnist_3d")
 }
 
 
@@ -49,6 +49,18 @@ def test_every_run_of_the_sweep_fills_its_cell_unmarked(
     assert {row["marks"] for row in rows} == {""}
     num_steps = {"fast": "20000", "paper": "150000"}
     assert {row["steps"] for row in rows} == {num_steps[recipe]}
+
+
+def test_seeds_of_volumes_share_their_cell_unmarked(tmp_path, capsys):
+    module = CONFIGS["mnist_3d"]
+    for number, selection in enumerate(module.sweep()):
+        write_run(tmp_path / str(number), selection, experiment="mnist_3d", error=float(number))
+    rows = {row["model"]: row for row in table_of(capsys, tmp_path)}
+    assert {name: (row["mean"], row["seeds"]) for name, row in rows.items()} == {
+        "CNN": ("1", "0 1 2"),
+        "ST-CNN": ("4", "0 1 2"),
+    }
+    assert {row["marks"] + row["published"] for row in rows.values()} == {""}
 
 
 def test_transforms_that_the_paper_lacks_have_their_row_and_no_claim(tmp_path, capsys):

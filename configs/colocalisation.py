@@ -12,7 +12,8 @@ to find it, from the images alone. A selection names, in any order and any case,
     digit        0 to 9              8 unless named
     recipe       fast  quickstart    fast unless named
 
-Seeds: each has images of its own, and a network of its own. Five are a run, one after the other.
+Seeds: each has images and networks of its own. Five are a run, one after the other. Four networks
+are trained on the images of a seed; the one whose loss ends lowest counts, which no label decides.
 
 The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart:
 
@@ -20,8 +21,9 @@ The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart
   A.2 has it. `evaluate_on=validation` makes sets of training digits: recipes are chosen on those.
 - The encoder is a CNN of distorted MNIST, on R, trained in `encoder.workdir` the first time it is
   needed: the fast recipe cut to 2,000 iterations. Any finished CNN on R, P or E can stand there.
-- Its descriptors are brought to unit length. As they are, squared distances are thousands, and a
-  margin of 1 means nothing.
+- Its three layers are divided by constants such that each weighs a third and descriptors have a
+  mean square length of 1. As they are, squared distances are thousands, so that a margin of 1 means
+  nothing, and what is left of the logits does not make the box centre on the digit.
 - The gradient goes through the first crop of a pair only, not through the second, e(I_m): with
   both, all boxes learn to agree on black. Pairs are all ordered pairs among a step's images.
 - The random crop is as large as the box that was found, and centred anywhere on the image.
@@ -81,12 +83,13 @@ def get_config(selection: str = "") -> ConfigDict:
     config.model.initial_scale = 0.42
     config.model.min_scale = 0.2
     config.model.max_scale = 1.0
+    config.model.scale_rate = 0.3  # how fast the scale moves beside the place
 
-    config.loss = ConfigDict()
-    config.loss.margin = 1.0
+    config.restarts = 4  # networks a set, of which the one with the least loss counts
+    config.margin = 1.0  # alpha of Eq. 8
 
     config.training = ConfigDict()
-    config.training.batch_size = 50  # images, of which all pairs are compared
+    config.training.batch_size = 32  # images, of which all pairs are compared
     config.training.num_steps = 600
     config.training.log_every = 100
     config.training.eval_every = 100

@@ -1,4 +1,4 @@
-"""Render Tables 1 and 4 and that of 3-D MNIST from run records, published beside ours.
+"""Render Tables 1, 4, 5 and that of 3-D MNIST from run records, published beside ours.
 
   python scripts/make_tables.py runs/table1                     # in the terminal
   python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv
@@ -58,8 +58,9 @@ def recipe_config(experiment: str, place: Place, recipe: str) -> dict[str, Any]:
     """Return the config of a cell as its recipe has it, in the form that records have."""
     module = load_config_module(CONFIGS / f"{experiment}.py")
     # What all cells of a table share is not selected.
-    words = [word for kind, word in place._asdict().items() if kind in module.CHOICES]
-    config = module.get_config(",".join(filter(None, (*words, recipe))))
+    known = {name for names in module.CHOICES.values() for name in names}
+    words = [word for word in place if word in known]
+    config = module.get_config(",".join([*words, recipe]))
     return json.loads(json.dumps(config.to_dict()))
 
 

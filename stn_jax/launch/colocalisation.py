@@ -1,9 +1,7 @@
-"""Co-localisation (A.2): its problem from a config, and the encoder that it compares crops with."""
+"""Co-localisation (A.2): its problem from a config, and its boxes step by step."""
 
-import fcntl
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +14,14 @@ from stn_jax.data.colocalisation import CANVASES, SIZE, ImageSet, draw_set
 from stn_jax.data.distortions import DIGIT
 from stn_jax.data.types import Digits
 from stn_jax.launch import digits
-from stn_jax.launch.saved import open_state
-from stn_jax.models.colocaliser import Colocaliser, Encoder, triplet_hinge
+from stn_jax.launch.encoder import open_encoder
+from stn_jax.models.colocaliser import Colocaliser, triplet_hinge
 from stn_jax.models.pure import Model, functional
-from stn_jax.reporting.runs import FILE_NAME, Run, read_run
-from stn_jax.training import Problem, fit
-from stn_jax.training.errors import ConfigError
+from stn_jax.reporting.boxes import MovingBoxes
+from stn_jax.training import Problem
+from stn_jax.training.optim import make_optimizer
+from stn_jax.training.state import create_state
+from stn_jax.training.step import make_train_call
 
 CROP = (DIGIT, DIGIT)  # what the encoder was trained on
 IMAGE = (SIZE, SIZE)
@@ -46,10 +46,11 @@ def make_model(config: ConfigDict) -> Model:
 
 
 def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]) -> Problem:
-    """Build network, loss and sets as a config says; train the encoder first if there is none.
+    """Build networks, loss and sets as a config says; train the encoder first if there is none.
 
     Each seed has a set of its own, which is a part of its state: its images do not change, but they
-    are as much the seed's as its weights are.
+    are as much the seed's as its weights are. Several networks are trained on it, which differ in
+    their first weights; the one with the least loss is the answer. That needs no labels.
 
     Args:
       config: of the run.
@@ -60,43 +61,55 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
     """
     loaded = digits.load_digits(config.data.digits, config.runtime.data_dir)
     encode, encoder_run = open_encoder(config, encoder_config, loaded)
-    model, draw_images = make_model(config), partial(set_of, config, loaded)
+    model, networks, count = make_model(config), config.restarts, config.data.count
 
     def init(key: jax.Array) -> tuple[Any, ImageSet]:
         model_key, set_key = jax.random.split(key)
-        return model.init(model_key)[0], draw_images(set_key)
+        params, _ = jax.vmap(model.init)(jax.random.split(model_key, networks))
+        return params, set_of(config, loaded, set_key)
 
     def draw(key: jax.Array, _: Any) -> Draw:
         index_key, place_key = jax.random.split(key)
         shape = (config.training.batch_size,)
-        index = jax.random.choice(index_key, config.data.count, shape, replace=False)
+        index = jax.random.choice(index_key, count, shape, replace=False)
         return Draw(index, jax.random.uniform(place_key, (*shape, 2), minval=-1, maxval=1))
 
+    def describe(images: jax.Array, theta: jax.Array) -> jax.Array:
+        """Return the descriptors [R, N, K] of crops of all images by all networks' theta."""
+        crops = crop(jnp.tile(images, (networks, 1, 1, 1)), theta.reshape(-1, 3))
+        return encode(crops).reshape(networks, len(images), -1)
+
     def compare(params: Any, images: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return theta [N, 3] and each image's loss [N]."""
-        theta, _ = model.apply(params, {}, images)
-        # As large as the box that was found, but anywhere: to the edge it may be mostly black.
-        random = jnp.concatenate([jax.lax.stop_gradient(theta[:, :1]), place], axis=-1)
-        found, elsewhere = (encode(crop(images, t)) for t in (theta, random))
-        # Without it the boxes agree on black: a digit can leave a crop, but not be felt from afar.
-        others = jax.lax.stop_gradient(found)
-        return theta, triplet_hinge(found, others, elsewhere, margin=config.loss.margin)
+        """Return each network's theta [R, N, 3] and losses [R, N]."""
+        theta = jax.vmap(lambda p: model.apply(p, {}, images)[0])(params)
+        # As large as the box that was found, but anywhere: towards the edge it is mostly black.
+        places = jnp.tile(place[None], (networks, 1, 1))
+        anywhere = jnp.concatenate([theta[..., :1], places], axis=-1)
+        found, random = describe(images, theta), describe(images, anywhere)
+        # With gradients from all sides boxes soon agree on black: a digit can slip out of a crop,
+        # but none is felt from afar.
+        others, random = jax.lax.stop_gradient((found, random))
+        hinge = partial(triplet_hinge, margin=config.margin)
+        return theta, jax.vmap(hinge)(found, others, random)
 
     def loss(params, images: ImageSet, batch: Draw, _):
         seen = jax.tree.map(lambda x: x[batch.index], images)
         theta, values = compare(params, seen.image, batch.place)
-        return jnp.mean(values), (images, {"error": jnp.mean(wrong(theta, seen.square))})
+        best = jnp.argmin(jnp.mean(values, axis=1))
+        metrics = {"error": jnp.mean(wrong(theta[best], seen.square))}
+        return jnp.mean(values), (images, metrics)
 
     def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
         # The loss of an image needs all others: the whole set, whichever of it is asked for.
-        place = jax.random.uniform(jax.random.key(0), (config.data.count, 2), minval=-1, maxval=1)
+        place = jax.random.uniform(jax.random.key(0), (count, 2), minval=-1, maxval=1)
         theta, values = compare(params, images.image, place)
-        overlap = geometry.intersection_over_union(boxes(theta), images.square)
+        best = jnp.argmin(jnp.mean(values, axis=1))
         result = {
-            "loss": values,
-            "error": wrong(theta, images.square),
-            "ink_error": wrong(theta, images.ink),
-            "overlap": overlap,
+            "loss": values[best],
+            "error": wrong(theta[best], images.square),
+            "ink_error": wrong(theta[best], images.ink),
+            "overlap": geometry.intersection_over_union(boxes(theta[best]), images.square),
+            "network": jnp.full(count, best),
         }
         return {name: value[index] for name, value in result.items()}
 
@@ -106,7 +119,7 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
         draw=draw,
         data=(),
         measure=measure,
-        evaluations={config.data.evaluate_on: jnp.arange(config.data.count)},
+        evaluations={config.data.evaluate_on: jnp.arange(count)},
         description={
             "name": loaded.name,
             "fingerprint": loaded.fingerprint,
@@ -118,6 +131,56 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
                 "code": encoder_run.commits,
             },
         },
+    )
+
+
+def replay(
+    config: ConfigDict, encoder_config: Callable[[str], ConfigDict], count: int
+) -> MovingBoxes:
+    """Train the first seed of a config again, and note where its first images' boxes are.
+
+    Args:
+      config: of the run.
+      encoder_config: as `make_problem` takes it.
+      count: how many images.
+
+    Returns:
+      Boxes before training and after each call of `config.runtime.steps_per_call` steps, of the
+      network that counts at the end.
+
+    Raises:
+      ConfigError: as `make_problem` does.
+    """
+    problem, model = make_problem(config, encoder_config), make_model(config)
+    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
+    state = create_state(problem.init, optimizer, config.seeds[:1])
+    train_call = make_train_call(
+        problem.draw,
+        problem.loss,
+        optimizer,
+        steps_per_call=config.runtime.steps_per_call,
+        vmap_seeds=False,
+    )
+    images = jax.tree.map(lambda x: x[0, :count], state.model_state)
+
+    @jax.jit
+    def find(params: Any) -> jax.Array:  # [R, N, 4]
+        first = jax.tree.map(lambda x: x[0], params)
+        return jax.vmap(lambda p: boxes(model.apply(p, {}, images.image)[0]))(first)
+
+    steps, found = [0], [find(state.params)]
+    while steps[-1] < config.training.num_steps:
+        state, _ = train_call(state, problem.data)
+        steps.append(int(state.step[0]))
+        found.append(find(state.params))
+    params, images_of_seed = jax.tree.map(lambda x: x[0], (state.params, state.model_state))
+    best = int(problem.measure(params, images_of_seed, jnp.arange(1))["network"][0])
+    return MovingBoxes(
+        name=f"{config.name}, seed {config.seeds[0]}",
+        images=np.asarray(images.image[..., 0]),
+        steps=steps,
+        boxes=np.stack(found)[:, best],
+        squares=np.asarray(images.square),
     )
 
 
@@ -155,54 +218,3 @@ def wrong(theta: jax.Array, true_boxes: jax.Array) -> jax.Array:
     """Return 0 for boxes that overlap the true ones by more than half (A.2), and 100 for others."""
     overlap = geometry.intersection_over_union(boxes(theta), true_boxes)
     return 100.0 * (overlap <= CORRECT)
-
-
-def open_encoder(
-    config: ConfigDict, encoder_config: Callable[[str], ConfigDict], loaded: Digits
-) -> tuple[Callable[[jax.Array], jax.Array], Run]:
-    """Open the CNN in the encoder's work directory, or train it there if there is none.
-
-    Returns:
-      e of Eq. 8, from crops [N, 28, 28, 1] to descriptors [N, K] of unit length, and the CNN's run.
-
-    Raises:
-      ConfigError: if the directory holds another network, or one that saw other digits.
-    """
-    folder = Path(config.encoder.workdir)
-    wanted = encoder_config(config.encoder.selection)
-    wanted.runtime.data_dir = config.runtime.data_dir
-    if config.encoder.num_steps:
-        wanted.training.num_steps = config.encoder.num_steps
-        wanted.training.eval_every = config.encoder.num_steps
-        wanted.runtime.checkpoint_every = min(
-            wanted.runtime.checkpoint_every, config.encoder.num_steps
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    # One of several processes trains it, the others wait.
-    with (folder / "encoder.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = folder / FILE_NAME
-        if not path.exists() or read_run(path, relative_to=folder).status != "finished":
-            print(f"There is no encoder in {folder}: it is trained there first.", flush=True)
-            fit(wanted, digits.make_problem(wanted), folder, name=f"encoder {wanted.name}")
-    run = read_run(path, relative_to=folder)
-    saw = run.config["data"]
-    if run.config["model"]["name"] != "cnn" or saw["distortion"] not in ("R", "P", "E"):
-        raise ConfigError(
-            f"the encoder has to be a CNN for 28x28 images (R, P or E); {folder} holds {run.name}."
-        )
-    if run.fingerprint != loaded.fingerprint:
-        raise ConfigError(
-            f"the encoder in {folder} was trained on digits {run.fingerprint}, and this run is on "
-            f"{loaded.fingerprint}."
-        )
-    network = digits.make_network(ConfigDict(run.config))
-    params = open_state(functional(network), run.config, folder).params
-    encoder = functional(lambda rngs: Encoder(network(rngs).classifier))
-
-    def encode(images: jax.Array) -> jax.Array:
-        descriptors = encoder.apply(params, {}, images)[0]
-        # As they are, squared distances are thousands, and a margin of 1 means nothing.
-        return descriptors / jnp.linalg.norm(descriptors, axis=-1, keepdims=True)
-
-    return encode, run

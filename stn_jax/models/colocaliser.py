@@ -1,6 +1,6 @@
 """The networks of co-localisation, and its loss (A.2): what finds the object, what compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ class Colocaliser(nnx.Module):
         initial_scale: float,
         min_scale: float,
         max_scale: float,
+        scale_rate: float,
         rngs: nnx.Rngs,
     ):
         """Build the network for images [H, W, C].
@@ -41,6 +42,7 @@ class Colocaliser(nnx.Module):
           initial_scale: s of the box in the middle of the image that all images start with.
           min_scale: bounds s from below.
           max_scale: bounds s from above.
+          scale_rate: of the last layer's output for s; below 1, a box moves before it shrinks.
           rngs: for the weights.
 
         Raises:
@@ -56,26 +58,52 @@ class Colocaliser(nnx.Module):
             self.localisation.num_features, 3, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
         self.min_scale, self.scale_range = min_scale, max_scale - min_scale
+        self.scale_rate = scale_rate
         share = (initial_scale - min_scale) / self.scale_range
         self.offset = float(np.log(share / (1 - share)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return theta [B, 3], (s, tx, ty), of images x [B, H, W, C]; |tx|, |ty| <= 1 - s."""
         free = self.regression(self.localisation(x)).astype(jnp.float32)
-        scale = self.min_scale + self.scale_range * jax.nn.sigmoid(free[:, :1] + self.offset)
+        size = jax.nn.sigmoid(self.scale_rate * free[:, :1] + self.offset)
+        scale = self.min_scale + self.scale_range * size
         return jnp.concatenate([scale, (1 - scale) * jnp.tanh(free[:, 1:])], axis=-1)
 
 
 class Encoder(nnx.Module):
-    """The encoding function e of Eq. 8: a trained CNN's three layers of activations, joined."""
+    """What the encoding function e of Eq. 8 is made of: a trained CNN's three layers."""
 
     def __init__(self, classifier: CNN):
         """Read a classifier's activations."""
         self.classifier = classifier
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the descriptors [B, K] of images x [B, H, W, C]."""
-        return jnp.concatenate([flatten(a) for a in self.classifier.activations(x)], axis=-1)
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Return each layer's activations [B, K] of images x [B, H, W, C]."""
+        return [flatten(a) if a.ndim > 2 else a for a in self.classifier.activations(x)]
+
+
+def descriptor(
+    activations: Callable[[jax.Array], list[jax.Array]], images: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """Return the encoding function e of Eq. 8: the layers' activations, balanced and joined.
+
+    As they are, squared distances are thousands, and a margin of 1 means nothing; and the largest
+    layers decide alone, which hardly feel whether a digit is in the middle of its crop. So each
+    layer is divided by a constant, such that they weigh the same and descriptors have a mean square
+    length of 1.
+
+    Args:
+      activations: gives the layers [B, K] of images [B, H, W, C].
+      images: [N, H, W, C] float, what the means are over.
+    """
+    layers = activations(images)
+    scales = [jnp.sqrt(len(layers) * jnp.mean(jnp.sum(a**2, axis=-1))) for a in layers]
+
+    def encode(x: jax.Array) -> jax.Array:
+        scaled = [a / scale for a, scale in zip(activations(x), scales, strict=True)]
+        return jnp.concatenate(scaled, axis=-1)
+
+    return encode
 
 
 def triplet_hinge(

@@ -1,6 +1,6 @@
-"""Animations: transformers at work while the pose of their input changes."""
+"""Animations: transformers at work while the pose of their input changes, and figures in time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stn_jax.reporting.figures import (
     ORANGE,
     VERMILION,
     Examples,
+    Figure,
     draw_class,
     draw_grid,
     draw_image,
@@ -32,16 +33,18 @@ def save_animation(columns: Sequence[Examples], path: Path) -> None:
       columns: side by side; frame i shows example i of each, so they all have the same number.
       path: of the file.
     """
-    frames = [_frame(columns, i) for i in range(len(columns[0].labels))]
+    save_frames((_frame(columns, i) for i in range(len(columns[0].labels))), path)
+
+
+def save_frames(figures: Iterable[Figure], path: Path) -> None:
+    """Write figures of one size as a GIF without end."""
     palette = _palette()
     # Without dithering: its noise would be most of the file.
-    frames = [frame.quantize(palette=palette, dither=0) for frame in frames]
+    frames = [_picture(figure).quantize(palette=palette, dither=0) for figure in figures]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
 
 
-def _frame(columns: Sequence[Examples], i: int) -> Image:
-    from PIL import Image
-
+def _frame(columns: Sequence[Examples], i: int) -> Figure:
     # In inches; every panel gets exactly its place.
     panel, space, top = 1.25, 0.08, 0.42
     caption = 0.4 if all(examples.captions for examples in columns) else 0
@@ -60,6 +63,12 @@ def _frame(columns: Sequence[Examples], i: int) -> Image:
         above.set_title(examples.row, fontsize=8, pad=3)
         if caption:
             below.set_xlabel(examples.captions[i], fontsize=8, color=GREY)
+    return figure
+
+
+def _picture(figure: Figure) -> Image:
+    from PIL import Image
+
     figure.set_dpi(DPI)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")

@@ -74,7 +74,7 @@ def save_curves(run: Run, path: Path) -> None:
     """Draw loss and error over the steps, one line a seed, from the record alone."""
     figure = new_figure(8, 3.1)
     for axes, quantity, title in zip(
-        figure.subplots(1, 2), ("loss", "error"), ("cross-entropy", "error in %"), strict=True
+        figure.subplots(1, 2), ("loss", "error"), ("loss", "error in %"), strict=True
     ):
         _draw_curves(axes, run, quantity)
         axes.set_title(title, fontsize=9, loc="left", color=GREY)

@@ -1,4 +1,4 @@
-"""Tables 1 and 4 and that of 3-D MNIST from run records, published numbers beside ours."""
+"""Tables 1, 4, 5 and that of 3-D MNIST from run records, published numbers beside ours."""
 
 import statistics
 from collections import defaultdict
@@ -14,6 +14,8 @@ from stn_jax.reporting.published import (
     TABLE_1_NOTES,
     TABLE_4,
     TABLE_4_NOTES,
+    TABLE_5,
+    TABLE_5_NOTES,
 )
 from stn_jax.reporting.runs import RecordError, Run
 
@@ -50,6 +52,28 @@ MARKS = {
 }
 
 
+class Place(NamedTuple):
+    """A cell of a table, in the paper's words; in Table 5 a digit stands in the model's place."""
+
+    distortion: str
+    model: str
+    transform: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
+def _network_place(config: dict[str, Any]) -> Place:
+    data, model = config["data"], config["model"]
+    count = model.get("num_transformers", 1)
+    name = f"{count}x{MODELS[model['name']]}" if count > 1 else MODELS[model["name"]]
+    return Place(data["distortion"], name, TRANSFORMS[model["transform"]])
+
+
+def _digit_place(config: dict[str, Any]) -> Place:
+    return Place(config["data"]["distortion"], str(config["data"]["digit"]), "")
+
+
 class Layout(NamedTuple):
     """What one table of the paper does not have in common with the others.
 
@@ -57,8 +81,10 @@ class Layout(NamedTuple):
       name: what it is called.
       stem: how the names of its files begin.
       toy: what a table like it is called on digits other than MNIST's.
-      published: (model, transform) -> distortion -> error in percent, or None.
+      published: (model, transform) -> distortion -> percent, or None.
       notes: on what is published.
+      right: what the table counts, if it is what is right; "" for a test error.
+      place: gives the cell of a config.
     """
 
     name: str
@@ -66,11 +92,18 @@ class Layout(NamedTuple):
     toy: str
     published: dict[tuple[str, str], dict[str, float | None]]
     notes: tuple[str, ...]
+    right: str = ""
+    place: Callable[[dict[str, Any]], Place] = _network_place
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The distortions."""
         return tuple(next(iter(self.published.values())))
+
+    @property
+    def quantity(self) -> str:
+        """What the numbers are."""
+        return f"{self.right} in %" if self.right else "test error in %"
 
 
 # By experiment.
@@ -79,19 +112,17 @@ LAYOUTS = {
     "mnist_addition": Layout(
         "Table 4, MNIST addition", "table4", "Toy addition", TABLE_4, TABLE_4_NOTES
     ),
+    "colocalisation": Layout(
+        "Table 5, co-localisation",
+        "table5",
+        "Toy co-localisation",
+        TABLE_5,
+        TABLE_5_NOTES,
+        right="correct boxes",
+        place=_digit_place,
+    ),
     "mnist_3d": Layout("3-D MNIST", "mnist_3d", "Toy volumes", MNIST_3D, MNIST_3D_NOTES),
 }
-
-
-class Place(NamedTuple):
-    """A cell of the table, in the paper's words."""
-
-    distortion: str
-    model: str
-    transform: str
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, self))
 
 
 class Remark(NamedTuple):
@@ -108,15 +139,17 @@ class Cell:
 
     Attributes:
       place: which cell.
-      published: error in percent, or None.
+      published: in percent, or None.
       runs: those that count.
       remarks: also on runs that do not count.
+      right: whether the table counts what is right, not what is wrong.
     """
 
     place: Place
     published: float | None = None
     runs: tuple[Run, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    right: bool = False
 
     @property
     def errors(self) -> dict[int, float]:
@@ -127,8 +160,11 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
-        """The mean over seeds, None without any."""
-        return statistics.fmean(self.errors.values()) if self.errors else None
+        """What the table shows, the mean over seeds; None without any."""
+        if not self.errors:
+            return None
+        error = statistics.fmean(self.errors.values())
+        return 100 - error if self.right else error
 
     @property
     def std(self) -> float | None:
@@ -205,11 +241,8 @@ def place_of(run: Run) -> Place:
         raise RecordError(f"{run.path}: the experiment {run.experiment} has no table here.")
     layout = LAYOUTS[run.experiment]
     try:
-        data, model = run.config["data"], run.config["model"]
-        count = model.get("num_transformers", 1)
-        name = f"{count}x{MODELS[model['name']]}" if count > 1 else MODELS[model["name"]]
-        place = Place(data["distortion"], name, TRANSFORMS[model["transform"]])
-        known = place.distortion in layout.columns and "digits" in data
+        place = layout.place(run.config)
+        known = place.distortion in layout.columns and "digits" in run.config["data"]
     except (KeyError, TypeError):
         known = False
     if not known:
@@ -246,13 +279,14 @@ def _table(
                 if place in runs
                 else Cell(place, value)
             )
+            cells[place] = replace(cells[place], right=bool(layout.right))
     seeds = sorted({seed for cell in cells.values() for seed in cell.errors})
     cells = {place: _with_seed_remark(cell, seeds) for place, cell in cells.items()}
 
     what = (
-        f"{layout.name}: test error in %{', published / ours' * compared}"
+        f"{layout.name}: {layout.quantity}{', published / ours' * compared}"
         if of_paper
-        else f"{layout.toy} on {digits} digits, not an experiment of the paper: test error in %"
+        else f"{layout.toy} on {digits} digits, not an experiment of the paper: {layout.quantity}"
     )
     spread = " ± standard deviation (n - 1) over seeds" if len(seeds) > 1 else ""
     toy_stem = layout.toy.lower().replace(" ", "_")

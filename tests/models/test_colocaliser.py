@@ -7,11 +7,11 @@ import pytest
 from flax import nnx
 from jax.test_util import check_grads
 
-from stn_jax.models.colocaliser import Colocaliser, Encoder, triplet_hinge
+from stn_jax.models.colocaliser import Colocaliser, Encoder, descriptor, triplet_hinge
 from stn_jax.models.mnist import CNN
 from stn_jax.models.pure import count_params, functional
 
-SCALES = {"initial_scale": 0.5, "min_scale": 0.2, "max_scale": 0.9}
+SCALES = {"initial_scale": 0.5, "min_scale": 0.2, "max_scale": 0.9, "scale_rate": 0.5}
 
 
 def colocaliser(**options):
@@ -51,17 +51,29 @@ def test_impossible_scales(scales):
         colocaliser(**scales)
 
 
-def test_the_encoder_joins_both_hidden_layers_and_the_logits():
+def test_the_encoder_has_both_hidden_layers_and_the_logits():
     classifier = CNN((28, 28, 1), width=4, rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).uniform(size=(2, 28, 28, 1)).astype(np.float32)
-    descriptors = Encoder(classifier)(images)
-    first, second = 10 * 10 * 4, 2 * 2 * 4
-    assert descriptors.shape == (2, first + second + 10)
-    np.testing.assert_array_equal(descriptors[:, -10:], classifier(images))
-    assert (descriptors[:, :-10] >= 0).all()
+    first, second, logits = Encoder(classifier)(images)
+    assert first.shape == (2, 10 * 10 * 4) and second.shape == (2, 2 * 2 * 4)
+    assert min(first.min(), second.min()) >= 0
+    np.testing.assert_array_equal(logits, classifier(images))
     # The second layer's output is all that the last one reads.
-    logits = classifier.classifier(descriptors[:, first:-10])
-    np.testing.assert_allclose(logits, descriptors[:, -10:], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(classifier.classifier(second), logits, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_of_a_descriptor_weigh_the_same():
+    rng = np.random.default_rng(0)
+    weights = [size * rng.normal(size=(9, width)) for size, width in ((100, 50), (1, 3), (7, 20))]
+
+    def activations(x):
+        return [x.reshape(-1, 9) @ w.astype(np.float32) for w in weights]
+
+    images = rng.normal(size=(40, 3, 3, 1)).astype(np.float32)
+    descriptors = descriptor(activations, images)(images)
+    assert descriptors.shape == (40, 73)
+    parts = np.split(np.asarray(descriptors) ** 2, [50, 53], axis=1)
+    np.testing.assert_allclose([part.sum(1).mean() for part in parts], 1 / 3, rtol=1e-5)
 
 
 def literal_loss(found, others, random, margin):

@@ -116,6 +116,21 @@ def test_value_and_both_gradients_equal_torch(conv, shape, size, channels, filte
     assert_all_close(ours(conv, shape, size, channels, filters), expected)
 
 
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_strides_equal_torch(stride):
+    torch = import_torch()
+    x, kernel, _ = arrays((13, 12), (5, 3), 2, 3)
+    actual, pullback = jax.vjp(lambda x, k: conv2d(x, k, stride=stride), x, kernel)
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, kernel)]
+    y = torch.nn.functional.conv2d(
+        theirs[0].permute(0, 3, 1, 2), theirs[1].permute(3, 2, 0, 1), stride=stride
+    ).permute(0, 2, 3, 1)
+    dy = np.random.default_rng(1).normal(size=actual.shape).astype(np.float32)
+    y.backward(torch.tensor(dy))
+    expected = [y.detach().numpy(), *(a.grad.numpy() for a in theirs)]
+    assert_all_close([actual, *pullback(jnp.asarray(dy))], expected)
+
+
 @pytest.mark.parametrize("channels", [1, 5])
 def test_eager_equals_xla(channels):
     data = arrays((4, 3), (2, 1), channels, 2)

@@ -5,7 +5,11 @@ import pytest
 from flax import nnx
 
 from stn_jax.models import layers
-from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
+from stn_jax.models.localisation import (
+    ConvLocalisation,
+    DenseLocalisation,
+    StridedLocalisation,
+)
 from stn_jax.models.pure import functional
 from tests.oracles import import_torch
 
@@ -65,6 +69,15 @@ def test_conv_has_two_5x5_convolutions_and_a_dense_layer_of_20(input_shape, last
     assert features.shape == (3, 20)
 
 
+def test_strided_is_that_of_colocalisation():
+    """C8: 84-19-9-648."""
+    assert shapes(StridedLocalisation, (84, 84, 1)) == {
+        "conv": {"kernel": (9, 9, 1, 8), "bias": (8,)},
+        "hidden1": {"kernel": (648, 8), "bias": (8,)},
+        "hidden2": {"kernel": (8, 8), "bias": (8,)},
+    }
+
+
 @pytest.mark.parametrize(
     ("localisation", "shape", "options", "width"),
     [
@@ -73,6 +86,8 @@ def test_conv_has_two_5x5_convolutions_and_a_dense_layer_of_20(input_shape, last
         (DenseLocalisation, (9, 8, 2), {"units": ()}, 144),
         (ConvLocalisation, (28, 28, 2), {}, 20),
         (ConvLocalisation, (28, 28, 2), {"filters": 3, "units": 5}, 5),
+        (StridedLocalisation, (84, 84, 1), {}, 8),
+        (StridedLocalisation, (20, 24, 2), {"size": 3, "units": 5}, 5),
     ],
 )
 def test_says_how_many_features_it_gives(localisation, shape, options, width):

@@ -1,0 +1,71 @@
+"""The encoder of co-localisation: a CNN of distorted MNIST, trained where there is none."""
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from stn_jax.data.types import Digits
+from stn_jax.launch import digits
+from stn_jax.launch.saved import open_state
+from stn_jax.models.colocaliser import Encoder, descriptor
+from stn_jax.models.pure import functional
+from stn_jax.reporting.runs import FILE_NAME, Run, read_run
+from stn_jax.training import fit
+from stn_jax.training.errors import ConfigError
+
+BALANCE = 1000  # training digits that the encoder's layers are balanced on
+
+
+def open_encoder(
+    config: ConfigDict, encoder_config: Callable[[str], ConfigDict], loaded: Digits
+) -> tuple[Callable[[jax.Array], jax.Array], Run]:
+    """Open the CNN in the encoder's work directory, or train it there if there is none.
+
+    Returns:
+      e of Eq. 8, from crops [N, 28, 28, 1] to descriptors [N, K], and the CNN's run.
+
+    Raises:
+      ConfigError: if the directory holds another network, or one that saw other digits.
+    """
+    folder = Path(config.encoder.workdir)
+    wanted = encoder_config(config.encoder.selection)
+    wanted.runtime.data_dir = config.runtime.data_dir
+    if config.encoder.num_steps:
+        wanted.training.num_steps = config.encoder.num_steps
+        wanted.training.eval_every = config.encoder.num_steps
+        wanted.runtime.checkpoint_every = min(
+            wanted.runtime.checkpoint_every, config.encoder.num_steps
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # One of several processes trains it, the others wait.
+    with (folder / "encoder.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = folder / FILE_NAME
+        if not path.exists() or read_run(path, relative_to=folder).status != "finished":
+            print(f"There is no encoder in {folder}: it is trained there first.", flush=True)
+            fit(wanted, digits.make_problem(wanted), folder, name=f"encoder {wanted.name}")
+    run = read_run(path, relative_to=folder)
+    saw = run.config["data"]
+    if run.config["model"]["name"] != "cnn" or saw["distortion"] not in ("R", "P", "E"):
+        raise ConfigError(
+            f"the encoder has to be a CNN for 28x28 images (R, P or E); {folder} holds {run.name}."
+        )
+    if run.fingerprint != loaded.fingerprint:
+        raise ConfigError(
+            f"the encoder in {folder} was trained on digits {run.fingerprint}, and this run is on "
+            f"{loaded.fingerprint}."
+        )
+    network = digits.make_network(ConfigDict(run.config))
+    params = open_state(functional(network), run.config, folder).params
+    encoder = functional(lambda rngs: Encoder(network(rngs).classifier))
+
+    def activations(images: jax.Array) -> list[jax.Array]:
+        return encoder.apply(params, {}, images)[0]
+
+    balance = jnp.asarray(loaded.train_images[:BALANCE]).astype(jnp.float32) / 255
+    encode = descriptor(jax.jit(activations), balance)
+    return encode, run

@@ -1,0 +1,71 @@
+"""Figure 4: the boxes of a co-localisation run while it is trained, as a strip and animated."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stn_jax.reporting.animations import save_frames
+from stn_jax.reporting.figures import BLUE, DPI, GREY, ORANGE, Axes, draw_image, new_figure
+
+PANEL = 1.2  # inches
+
+
+@dataclass(frozen=True, eq=False)
+class MovingBoxes:
+    """Boxes of N images after each of S numbers of steps; (left, top, right, bottom), in pixels.
+
+    Attributes:
+      name: the run's.
+      images: [N, H, W], 0 to 1.
+      steps: [S].
+      boxes: [S, N, 4], those found.
+      squares: [N, 4], the true ones.
+    """
+
+    name: str
+    images: np.ndarray
+    steps: list[int]
+    boxes: np.ndarray
+    squares: np.ndarray
+
+
+def save_strip(moving: MovingBoxes, columns: int, path: Path) -> None:
+    """Draw a row an image and a column a step; the steps are dense where boxes move most."""
+    last = len(moving.steps) - 1
+    shown = sorted({round(last * (k / (columns - 1)) ** 2) for k in range(columns)})
+    count = len(moving.images)
+    figure = new_figure(PANEL * len(shown), PANEL * count + 0.45)
+    panels = figure.subplots(count, len(shown), squeeze=False)
+    for k, s in enumerate(shown):
+        panels[0, k].set_title(f"step {moving.steps[s]}", fontsize=8, color=GREY, pad=3)
+        for n in range(count):
+            _draw(panels[n, k], moving, s, n)
+    figure.suptitle(moving.name, fontsize=10, x=0.01, ha="left")
+    figure.savefig(path, dpi=DPI)
+
+
+def save_animation(moving: MovingBoxes, path: Path) -> None:
+    """Draw a GIF without end, a frame a step, the images side by side."""
+
+    def frame(s: int):
+        count = len(moving.images)
+        figure = new_figure(PANEL * count + 0.1, PANEL + 0.4)
+        for n, axes in enumerate(figure.subplots(1, count, squeeze=False)[0]):
+            _draw(axes, moving, s, n)
+        figure.suptitle(f"step {moving.steps[s]}", fontsize=9, color=GREY)
+        return figure
+
+    save_frames(map(frame, range(len(moving.steps))), path)
+
+
+def _draw(axes: Axes, moving: MovingBoxes, s: int, n: int) -> None:
+    draw_image(axes, moving.images[n])
+    for box, look in ((moving.squares[n], (BLUE, ":")), (moving.boxes[s, n], (ORANGE, "-"))):
+        left, top, right, bottom = box - 0.5  # from edges to Matplotlib's pixel centres
+        color, style = look
+        axes.plot(
+            [left, right, right, left, left], [top, top, bottom, bottom, top], style, color=color
+        )
+    height, width = moving.images[n].shape
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

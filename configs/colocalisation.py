@@ -19,18 +19,20 @@ The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart
 
 - Digits are test digits, which the encoder has not seen; patches are cut from training digits, as
   A.2 has it. `evaluate_on=validation` makes sets of training digits: recipes are chosen on those.
-- The encoder is a CNN of distorted MNIST, on R, trained in `encoder.workdir` the first time it is
+- The encoder is a CNN of distorted MNIST, on R, trained in `runtime.encoder_workdir` when first
   needed: the fast recipe cut to 2,000 iterations. Any finished CNN on R, P or E can stand there.
+  It is trained on all training digits, so that sets of those are easier for it than test digits.
 - Its three layers are divided by constants such that each weighs a third and descriptors have a
   mean square length of 1. As they are, squared distances are thousands, so that a margin of 1 means
   nothing, and what is left of the logits does not make the box centre on the digit.
 - The gradient goes through the first crop of a pair only, not through the second, e(I_m): with
   both, all boxes learn to agree on black. Pairs are all ordered pairs among a step's images.
 - The random crop is as large as the box that was found, and centred anywhere on the image.
-- The box is kept on the image, its scale between `model.min_scale` and `model.max_scale`, and it
-  starts in the middle at `model.initial_scale`, larger than a digit (0.33). The localisation
-  network has the layers of A.2 and so 5,947 parameters, not the 100k that A.2 speaks of;
-  `model.stride=1` would give it 93k.
+- The centres of the box's border pixels are kept on the image, its scale between
+  `model.min_scale` and `model.max_scale`; it starts in the middle at `model.initial_scale`, larger
+  than a digit (0.33).
+- The localisation network has the layers of A.2 and so 5,947 parameters, not the 100k that A.2
+  speaks of; `model.stride=1` would give it 93k.
 
 fast        Adam with cosine decay, chosen on sets of training digits.
 quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. Not MNIST, and not a
@@ -42,14 +44,17 @@ import itertools
 
 from ml_collections import ConfigDict
 
-# What a selection may name: as users write it -> as the code calls it. The first is the default of
-# a run, but for the digit.
+# What a selection may name: as users write it -> as the code calls it.
 CHOICES = {
     "canvas": {"TC": "TC", "T": "T"},
     "digit": {str(digit): digit for digit in range(10)},
     "recipe": {"fast": "fast", "quickstart": "quickstart"},
 }
-DEFAULTS = {"canvas": "TC", "digit": "8", "recipe": "fast"}
+DEFAULTS = {  # of one run
+    "canvas": "TC",
+    "digit": "8",  # as in Figure 4
+    "recipe": "fast",
+}
 
 
 def get_config(selection: str = "") -> ConfigDict:
@@ -74,7 +79,6 @@ def get_config(selection: str = "") -> ConfigDict:
     config.data.evaluate_on = "test"  # sets of test digits; "validation": of training digits
 
     config.encoder = ConfigDict()
-    config.encoder.workdir = "runs/encoder"
     config.encoder.selection = "R,CNN,fast"  # of configs/distorted_mnist.py
     config.encoder.num_steps = 2_000  # 0: the recipe's own
 
@@ -109,33 +113,28 @@ def get_config(selection: str = "") -> ConfigDict:
     # What changes how fast a run is, not what it computes (up to rounding).
     config.runtime = ConfigDict()
     config.runtime.data_dir = ""  # where MNIST lies; empty: $STN_DATA_DIR, or ~/.cache/stn_jax
+    config.runtime.encoder_workdir = "runs/encoder"  # trained there if it is empty
     config.runtime.steps_per_call = 10
     config.runtime.vmap_seeds = False
     config.runtime.checkpoint_every = 200
     config.runtime.tensorboard = False
 
-    RECIPES[config.recipe](config)
+    if config.recipe == "quickstart":
+        _quickstart(config)
     return config
-
-
-def _fast(config: ConfigDict) -> None:
-    """The defaults of get_config."""
 
 
 def _quickstart(config: ConfigDict) -> None:
     config.data.digits = "sklearn"
     config.data.count = 30
     config.seeds = (0,)
-    config.encoder.workdir = "runs/quickstart_encoder"
+    config.runtime.encoder_workdir = "runs/quickstart_encoder"
     config.encoder.selection = "R,CNN,quickstart"
     config.encoder.num_steps = 0
     config.training.batch_size = 15
     config.training.eval_batch_size = 30
     config.training.num_steps = 200
     config.training.log_every = 50
-
-
-RECIPES = {"fast": _fast, "quickstart": _quickstart}
 
 
 def sweep(selection: str = "") -> list[str]:

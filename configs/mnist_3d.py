@@ -13,7 +13,7 @@ and any case, separated by commas:
     recipe    fast  quickstart         fast unless named
 
 CNN has no transformer: it sees the sum of the input over depth, average-pooled by 2, so that both
-classifiers see images of 30x30. Both networks have 400,000 parameters.
+classifiers see images of 30x30. Both networks have about 400,000 parameters.
 
 fast        Adam with cosine decay. The learning rate was chosen by runs of 1,500 steps on 10,000
             training digits held out from training, never on the test set: 4e-3, and 1e-3 in the

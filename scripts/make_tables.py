@@ -5,7 +5,7 @@
   python scripts/make_tables.py runs/table1 --out results       # files too: table1_fast.md, ...
 
 Every record.jsonl below the given folders is read, and each recipe gets its own tables. A number is
-the test error of a finished run's last step; runs of the same settings with other seeds are
+that of a finished run's last step on the test set; runs of the same settings with other seeds are
 pooled. What is missing, unfinished, diverged, or not trained as the recipe says is marked, and
 the marks are explained under the table. Among the files, claims_RECIPE.md has the paper's claims on
 Table 1 as differences between its cells.

@@ -3,8 +3,8 @@ r"""Draw how the boxes of a co-localisation run move over its steps (Figure 4), 
   python scripts/show_colocalisation.py runs/table5/colocalisation-TC-8-fast --out results/figures
 
 Writes NAME_boxes.png, a strip of some images at some steps, and NAME_boxes.gif. The run's first
-seed is trained again, step by step as the run was, for only the last steps' weights are kept; it
-needs the run's encoder and data, but no checkpoint of its own.
+seed is trained again, as the run was, for only the last steps' weights are kept: that needs the
+run's encoder and data, and no checkpoint.
 """
 
 import argparse
@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from stn_jax.launch.cli import load_config_module
-from stn_jax.launch.colocalisation import replay
+from stn_jax.launch.replay import replay
 from stn_jax.reporting.boxes import save_animation, save_strip
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.training.errors import RunError
@@ -30,18 +28,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders with runs in them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True)
     parser.add_argument("--images", metavar="N", type=int, default=3, help="default: 3")
-    parser.add_argument("--columns", metavar="N", type=int, default=7, help="of the strip: 7")
     args = parser.parse_args(argv)
-    if args.images < 1 or args.columns < 2:
-        parser.error(f"there is nothing to draw: --images {args.images} --columns {args.columns}.")
+    if args.images < 1:
+        parser.error(f"--images must be positive, got {args.images}.")
     encoder_config = load_config_module(ENCODERS).get_config
     try:
         for run in find_runs(args.runs):
             if run.experiment != "colocalisation":
                 raise RecordError(f"{run.path}: {run.name} is a run of {run.experiment}.")
-            moving = replay(ConfigDict(run.config), encoder_config, args.images)
+            moving = replay(run, encoder_config, args.images)
             args.out.mkdir(parents=True, exist_ok=True)
-            save_strip(moving, args.columns, args.out / f"{run.label}_boxes.png")
+            save_strip(moving, args.out / f"{run.label}_boxes.png")
             save_animation(moving, args.out / f"{run.label}_boxes.gif")
             print(f"show_colocalisation.py: {run.label}_boxes.png and .gif are in {args.out}.")
     except (RecordError, RunError, OSError, ValueError) as error:

@@ -49,7 +49,8 @@ def draw_set(
     Args:
       key: decides which digits, their places and their clutter.
       members: uint8 [M, 28, 28, 1], the digits of the class.
-      index: int32 [M], where in `clutter` each of them is: a digit does not clutter itself.
+      index: int32 [M], where in `clutter` each of them is, if it is one of those: a digit does
+        not clutter itself.
       clutter: uint8 [K, 28, 28, 1], the digits that patches are cut from.
       canvas: one of `CANVASES`.
       count: images of the set.

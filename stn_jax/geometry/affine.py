@@ -28,7 +28,15 @@ def affine_grid(
     Returns:
       [B, H, W, 2] source points (x, y), normalised, or [B, D, H, W, 3] in (x, y, z); exactly the
       regular grid at the identity.
+
+    Raises:
+      ValueError: if theta and shape are not both of images or both of volumes.
     """
     theta, dims = jnp.asarray(theta), len(shape)
+    if theta.shape[-1:] != (dims * (dims + 1),):
+        raise ValueError(
+            f"theta for an output of shape {tuple(shape)} must be [B, {dims * (dims + 1)}], "
+            f"got {list(theta.shape)}."
+        )
     basis = homogeneous_points(tuple(shape), align_corners)
-    return linear_grid(theta.reshape(len(theta), dims, dims + 1), basis, shape)
+    return linear_grid(theta.reshape(-1, dims, dims + 1), basis, shape)

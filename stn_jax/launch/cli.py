@@ -47,8 +47,10 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         keep_freed_memory()
         logging.set_verbosity(logging.FATAL)  # Orbax logs what it raises, with long tracebacks.
         run_config, workdir = config_flag.value, Path(workdir_flag.value)
-        # What is wrong with config or data shows while the problem is built.
-        with one_line_errors(ValueError, KeyError, FileNotFoundError, code=EXIT_USAGE):
+        # What is wrong with config or data shows while the problem is built. A part of it may be
+        # trained there, such as an encoder: that is interrupted like any run.
+        usage = (ValueError, KeyError, FileNotFoundError, RunError)
+        with one_line_errors(*usage, code=EXIT_USAGE):
             problem = make_problem(run_config)
         with one_line_errors(RunError, OSError, code=EXIT_FAILED):
             fit(run_config, problem, workdir, name=run_config.name)

@@ -1,4 +1,4 @@
-"""Co-localisation (A.2): its problem from a config, and its boxes step by step."""
+"""Co-localisation (A.2): its problem from a config."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +17,8 @@ from stn_jax.launch import digits
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.models.colocaliser import Colocaliser, triplet_hinge
 from stn_jax.models.pure import Model, functional
-from stn_jax.reporting.boxes import MovingBoxes
 from stn_jax.training import Problem
-from stn_jax.training.optim import make_optimizer
-from stn_jax.training.state import create_state
-from stn_jax.training.step import make_train_call
+from stn_jax.training.errors import ConfigError
 
 CROP = (DIGIT, DIGIT)  # what the encoder was trained on
 IMAGE = (SIZE, SIZE)
@@ -57,8 +54,10 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
       encoder_config: gives the config of distorted MNIST that a selection stands for.
 
     Raises:
-      ConfigError: if the encoder's run is not a CNN for 28x28 images, or saw other digits.
+      ConfigError: if numbers of the config do not go together, or if the encoder's run is not a CNN
+        for 28x28 images, or saw other digits.
     """
+    _check(config)
     loaded = digits.load_digits(config.data.digits, config.runtime.data_dir)
     encode, encoder_run = open_encoder(config, encoder_config, loaded)
     model, networks, count = make_model(config), config.restarts, config.data.count
@@ -95,9 +94,10 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
     def loss(params, images: ImageSet, batch: Draw, _):
         seen = jax.tree.map(lambda x: x[batch.index], images)
         theta, values = compare(params, seen.image, batch.place)
-        best = jnp.argmin(jnp.mean(values, axis=1))
-        metrics = {"error": jnp.mean(wrong(theta[best], seen.square))}
-        return jnp.mean(values), (images, metrics)
+        each = jnp.mean(values, axis=1)
+        error = jnp.mean(wrong(theta[jnp.argmin(each)], seen.square))
+        # The sum, for networks are not to feel how many there are.
+        return jnp.sum(each), (images, {"loss": jnp.mean(each), "error": error})
 
     def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
         # The loss of an image needs all others: the whole set, whichever of it is asked for.
@@ -127,73 +127,29 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
                 "name": encoder_run.name,
                 "steps": encoder_run.step,
                 "seed": encoder_run.seeds[0],
-                "error": encoder_run.final_errors("test")[encoder_run.seeds[0]],
+                "error": encoder_run.final_errors("test").get(encoder_run.seeds[0]),
                 "code": encoder_run.commits,
             },
         },
     )
 
 
-def replay(
-    config: ConfigDict, encoder_config: Callable[[str], ConfigDict], count: int
-) -> MovingBoxes:
-    """Train the first seed of a config again, and note where its first images' boxes are.
-
-    Args:
-      config: of the run.
-      encoder_config: as `make_problem` takes it.
-      count: how many images.
-
-    Returns:
-      Boxes before training and after each call of `config.runtime.steps_per_call` steps, of the
-      network that counts at the end.
-
-    Raises:
-      ConfigError: as `make_problem` does.
-    """
-    problem, model = make_problem(config, encoder_config), make_model(config)
-    optimizer = make_optimizer(config.optimizer, config.training.num_steps)
-    state = create_state(problem.init, optimizer, config.seeds[:1])
-    train_call = make_train_call(
-        problem.draw,
-        problem.loss,
-        optimizer,
-        steps_per_call=config.runtime.steps_per_call,
-        vmap_seeds=False,
-    )
-    images = jax.tree.map(lambda x: x[0, :count], state.model_state)
-
-    @jax.jit
-    def find(params: Any) -> jax.Array:  # [R, N, 4]
-        first = jax.tree.map(lambda x: x[0], params)
-        return jax.vmap(lambda p: boxes(model.apply(p, {}, images.image)[0]))(first)
-
-    steps, found = [0], [find(state.params)]
-    while steps[-1] < config.training.num_steps:
-        state, _ = train_call(state, problem.data)
-        steps.append(int(state.step[0]))
-        found.append(find(state.params))
-    params, images_of_seed = jax.tree.map(lambda x: x[0], (state.params, state.model_state))
-    best = int(problem.measure(params, images_of_seed, jnp.arange(1))["network"][0])
-    return MovingBoxes(
-        name=f"{config.name}, seed {config.seeds[0]}",
-        images=np.asarray(images.image[..., 0]),
-        steps=steps,
-        boxes=np.stack(found)[:, best],
-        squares=np.asarray(images.square),
-    )
-
-
 def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:
     """Draw the images of a seed: of test digits, or of training digits to choose a recipe on.
 
-    The encoder was trained on training digits, and sees the test digits' class nowhere.
+    Raises:
+      ConfigError: if the class has fewer digits than the set is to have images.
     """
     images, labels = {
         "test": (loaded.test_images, loaded.test_labels),
         "validation": (loaded.train_images, loaded.train_labels),
     }[config.data.evaluate_on]
     index = np.flatnonzero(labels == config.data.digit)
+    if config.data.count > len(index):
+        raise ConfigError(
+            f"data.count={config.data.count} is more than there are of digit {config.data.digit} "
+            f"to {config.data.evaluate_on} with: {len(index)}."
+        )
     return draw_set(
         key,
         jnp.asarray(images[index]),
@@ -202,6 +158,17 @@ def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:
         canvas=CANVASES[config.data.distortion],
         count=config.data.count,
     )
+
+
+def _check(config: ConfigDict) -> None:
+    count, batch_size = config.data.count, config.training.batch_size
+    if not 2 <= batch_size <= count:
+        raise ConfigError(
+            "training.batch_size is to be 2 (a pair) to data.count, all images of a set, "
+            f"got {batch_size} of {count}."
+        )
+    if config.restarts < 1:
+        raise ConfigError(f"restarts counts the networks of a set, got {config.restarts}.")
 
 
 def crop(images: jax.Array, theta: jax.Array) -> jax.Array:
@@ -217,4 +184,4 @@ def boxes(theta: jax.Array) -> jax.Array:
 def wrong(theta: jax.Array, true_boxes: jax.Array) -> jax.Array:
     """Return 0 for boxes that overlap the true ones by more than half (A.2), and 100 for others."""
     overlap = geometry.intersection_over_union(boxes(theta), true_boxes)
-    return 100.0 * (overlap <= CORRECT)
+    return 100.0 * ~(overlap > CORRECT)  # a box that is not a number is wrong

@@ -31,7 +31,7 @@ def open_encoder(
     Raises:
       ConfigError: if the directory holds another network, or one that saw other digits.
     """
-    folder = Path(config.encoder.workdir)
+    folder = Path(config.runtime.encoder_workdir)
     wanted = encoder_config(config.encoder.selection)
     wanted.runtime.data_dir = config.runtime.data_dir
     if config.encoder.num_steps:
@@ -49,8 +49,9 @@ def open_encoder(
             print(f"There is no encoder in {folder}: it is trained there first.", flush=True)
             fit(wanted, digits.make_problem(wanted), folder, name=f"encoder {wanted.name}")
     run = read_run(path, relative_to=folder)
-    saw = run.config["data"]
-    if run.config["model"]["name"] != "cnn" or saw["distortion"] not in ("R", "P", "E"):
+    saw, network = run.config["data"], run.config["model"].get("name")
+    small = run.experiment == "distorted_mnist" and saw["distortion"] in ("R", "P", "E")
+    if network != "cnn" or not small:
         raise ConfigError(
             f"the encoder has to be a CNN for 28x28 images (R, P or E); {folder} holds {run.name}."
         )
@@ -59,9 +60,9 @@ def open_encoder(
             f"the encoder in {folder} was trained on digits {run.fingerprint}, and this run is on "
             f"{loaded.fingerprint}."
         )
-    network = digits.make_network(ConfigDict(run.config))
-    params = open_state(functional(network), run.config, folder).params
-    encoder = functional(lambda rngs: Encoder(network(rngs).classifier))
+    build = digits.make_network(ConfigDict(run.config))
+    params = open_state(functional(build), run.config, folder).params
+    encoder = functional(lambda rngs: Encoder(build(rngs).classifier))
 
     def activations(images: jax.Array) -> list[jax.Array]:
         return encoder.apply(params, {}, images)[0]

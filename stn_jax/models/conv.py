@@ -28,8 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# What a multiplication costs more in a window, which has to be copied together first.
+# How many times as much a multiplication costs in a window, which has to be copied together first.
 _COPIED = 2
+# Elements of a transform's matrix; beyond, rows and columns would have to be transformed in turn.
+_LARGEST_TRANSFORM = 2**20
 # Along an axis with fewer outputs the blocks would compute too much that is thrown away.
 _MIN_OUTPUTS = 4
 
@@ -86,8 +88,8 @@ def _cpu_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     image, frequencies = height * width, height * (width // 2 + 1)
     transforms = batch * (image * channels + outputs * filters) + kernel.size
     spectral = frequencies * (4 * batch * channels * filters + 2 * transforms)
-    conv = _fourier_conv2d if spectral < _COPIED * products else _blocked_conv2d
-    return conv(x, kernel)
+    pays = spectral < _COPIED * products and frequencies * image <= _LARGEST_TRANSFORM
+    return (_fourier_conv2d if pays else _blocked_conv2d)(x, kernel)
 
 
 def _blocked_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -45,7 +45,7 @@ class SpatialTransformer(nnx.Module):
           rngs: unused by the zero weights, but part of every layer's signature.
 
         Raises:
-          ValueError: if there is no such transform.
+          ValueError: if there is no such transform, or `output_shape` has other dimensions.
           TypeError: if the localisation network does not say how many features it gives.
         """
         if not hasattr(localisation, "num_features"):
@@ -56,6 +56,11 @@ class SpatialTransformer(nnx.Module):
         self.localisation = localisation
         self.transform = get_transform(transform)
         self.output_shape = None if output_shape is None else tuple(output_shape)
+        if self.output_shape and len(self.output_shape) != self.transform.dims:
+            raise ValueError(
+                f"transform '{self.transform.name}' warps {self.transform.dims} dimensions, got "
+                f"output_shape={self.output_shape}."
+            )
         self.kernel, self.padding, self.align_corners = kernel, padding, align_corners
         identity = self.transform.identity
         self.regression = nnx.Linear(

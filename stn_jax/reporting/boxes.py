@@ -9,6 +9,7 @@ from stn_jax.reporting.animations import save_frames
 from stn_jax.reporting.figures import BLUE, DPI, GREY, ORANGE, Axes, draw_image, new_figure
 
 PANEL = 1.2  # inches
+STRIP = (0, 20, 60, 120, 180, 300)  # steps of a strip, beside the last; Figure 4 ends at 180
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class MovingBoxes:
       steps: [S].
       boxes: [S, N, 4], those found.
       squares: [N, 4], the true ones.
+      overlaps: [S, N], intersection over union.
     """
 
     name: str
@@ -28,25 +30,27 @@ class MovingBoxes:
     steps: list[int]
     boxes: np.ndarray
     squares: np.ndarray
+    overlaps: np.ndarray
 
 
-def save_strip(moving: MovingBoxes, columns: int, path: Path) -> None:
-    """Draw a row an image and a column a step; the steps are dense where boxes move most."""
-    last = len(moving.steps) - 1
-    shown = sorted({round(last * (k / (columns - 1)) ** 2) for k in range(columns)})
+def save_strip(moving: MovingBoxes, path: Path) -> None:
+    """Draw a row an image and a column a step, with the overlap of the box and the true one."""
+    shown = [s for s, step in enumerate(moving.steps) if step in STRIP or step == moving.steps[-1]]
     count = len(moving.images)
-    figure = new_figure(PANEL * len(shown), PANEL * count + 0.45)
+    figure = new_figure(PANEL * len(shown), (PANEL + 0.15) * count + 0.45)
     panels = figure.subplots(count, len(shown), squeeze=False)
     for k, s in enumerate(shown):
         panels[0, k].set_title(f"step {moving.steps[s]}", fontsize=8, color=GREY, pad=3)
         for n in range(count):
             _draw(panels[n, k], moving, s, n)
+            overlap = f"IoU {moving.overlaps[s, n]:.2f}"
+            panels[n, k].set_xlabel(overlap, fontsize=7, color=GREY, labelpad=2)
     figure.suptitle(moving.name, fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=DPI)
 
 
 def save_animation(moving: MovingBoxes, path: Path) -> None:
-    """Draw a GIF without end, a frame a step, the images side by side."""
+    """Draw a GIF without end, a frame for each of the steps, the images side by side."""
 
     def frame(s: int):
         count = len(moving.images)

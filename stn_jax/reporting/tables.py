@@ -83,7 +83,8 @@ class Layout(NamedTuple):
       toy: what a table like it is called on digits other than MNIST's.
       published: (model, transform) -> distortion -> percent, or None.
       notes: on what is published.
-      right: what the table counts, if it is what is right; "" for a test error.
+      quantity: what the numbers are.
+      counts_right: whether they are what is right, not what is wrong.
       place: gives the cell of a config.
     """
 
@@ -92,18 +93,14 @@ class Layout(NamedTuple):
     toy: str
     published: dict[tuple[str, str], dict[str, float | None]]
     notes: tuple[str, ...]
-    right: str = ""
+    quantity: str = "test error in %"
+    counts_right: bool = False
     place: Callable[[dict[str, Any]], Place] = _network_place
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The distortions."""
         return tuple(next(iter(self.published.values())))
-
-    @property
-    def quantity(self) -> str:
-        """What the numbers are."""
-        return f"{self.right} in %" if self.right else "test error in %"
 
 
 # By experiment.
@@ -118,7 +115,8 @@ LAYOUTS = {
         "Toy co-localisation",
         TABLE_5,
         TABLE_5_NOTES,
-        right="correct boxes",
+        quantity="correct boxes in %",
+        counts_right=True,
         place=_digit_place,
     ),
     "mnist_3d": Layout("3-D MNIST", "mnist_3d", "Toy volumes", MNIST_3D, MNIST_3D_NOTES),
@@ -142,14 +140,14 @@ class Cell:
       published: in percent, or None.
       runs: those that count.
       remarks: also on runs that do not count.
-      right: whether the table counts what is right, not what is wrong.
+      counts_right: as in the layout.
     """
 
     place: Place
     published: float | None = None
     runs: tuple[Run, ...] = ()
     remarks: tuple[Remark, ...] = ()
-    right: bool = False
+    counts_right: bool = False
 
     @property
     def errors(self) -> dict[int, float]:
@@ -164,7 +162,7 @@ class Cell:
         if not self.errors:
             return None
         error = statistics.fmean(self.errors.values())
-        return 100 - error if self.right else error
+        return 100 - error if self.counts_right else error
 
     @property
     def std(self) -> float | None:
@@ -209,9 +207,9 @@ def build_tables(
 ) -> list[Table]:
     """Build one table a recipe; digits other than MNIST's never share a table with MNIST's.
 
-    Only the test error of the last step of a finished run counts. Runs of one cell with the same
-    settings and different seeds are pooled. Runs that depart from their recipe are shown only
-    where there is none that does not, and marked.
+    Only what the last step of a finished run measured on the test set counts. Runs of one cell with
+    the same settings and different seeds are pooled. Runs that depart from their recipe are shown
+    only where there is none that does not, and marked.
 
     Args:
       runs: runs of the experiments that have a layout.
@@ -279,7 +277,7 @@ def _table(
                 if place in runs
                 else Cell(place, value)
             )
-            cells[place] = replace(cells[place], right=bool(layout.right))
+            cells[place] = replace(cells[place], counts_right=layout.counts_right)
     seeds = sorted({seed for cell in cells.values() for seed in cell.errors})
     cells = {place: _with_seed_remark(cell, seeds) for place, cell in cells.items()}
 

@@ -188,3 +188,11 @@ def test_the_basis_can_be_learnt():
 def test_linear_grid_names_what_does_not_fit(matrix, basis):
     with pytest.raises(ValueError, match=r"basis \[K, 12\] for shape \(3, 4\) .* got matrix \("):
         geometry.linear_grid(np.zeros(matrix), np.zeros(basis), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("theta", "shape"), [((2, 6), (3, 4, 5)), ((2, 12), (3, 4)), ((5,), (3, 4))]
+)
+def test_affine_grid_names_what_does_not_fit(theta, shape):
+    with pytest.raises(ValueError, match=r"must be \[B, \d+\], got \["):
+        geometry.affine_grid(np.zeros(theta), shape)

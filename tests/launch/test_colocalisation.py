@@ -1,5 +1,6 @@
 """Co-localisation from the command line to its table and figure, in tiny form (C3, C4, C7)."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from stn_jax import geometry
 from stn_jax.data import digits
 from stn_jax.launch import colocalisation
 from stn_jax.launch.cli import load_config_module
+from stn_jax.launch.encoder import open_encoder
+from stn_jax.launch.replay import replay
 from stn_jax.launch.saved import open_state
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import ConfigError
@@ -30,7 +33,7 @@ STEPS = 20
 def config_of(folder, selection="T,3"):
     module = load_config_module(ROOT / "configs" / "colocalisation.py")
     config = module.get_config(f"{selection},quickstart")
-    config.encoder.workdir = str(folder / "encoder")
+    config.runtime.encoder_workdir = str(folder / "encoder")
     config.encoder.num_steps = STEPS
     for name in ("num_steps", "log_every", "eval_every"):
         config.training[name] = STEPS
@@ -39,20 +42,7 @@ def config_of(folder, selection="T,3"):
     return config
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two seeds trained from the command line, and before that an encoder."""
-    folder = tmp_path_factory.mktemp("colocalisation")
-    config = config_of(folder)
-    command = [
-        *(sys.executable, "experiments/colocalisation.py"),
-        *("--config", "configs/colocalisation.py:T,3,quickstart"),
-        *("--workdir", folder / "runs" / "T-3"),
-        *(f"--config.training.{n}={STEPS}" for n in ("num_steps", "log_every", "eval_every")),
-        f"--config.encoder.workdir={config.encoder.workdir}",
-        f"--config.encoder.num_steps={STEPS}",
-        *("--config.restarts=2", "--config.seeds=(3,5)"),
-    ]
+def experiment(workdir, *options):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -60,9 +50,26 @@ def folder(tmp_path_factory):
     }
     if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
         environment["JAX_COMPILATION_CACHE_DIR"] = cache
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
+    command = [
+        *(sys.executable, "experiments/colocalisation.py", "--workdir", workdir),
+        *("--config", "configs/colocalisation.py:T,3,quickstart", *options),
+    ]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two seeds trained from the command line, and before that an encoder."""
+    folder = tmp_path_factory.mktemp("colocalisation")
+    config = config_of(folder)
+    options = [
+        *(f"--config.training.{n}={STEPS}" for n in ("num_steps", "log_every", "eval_every")),
+        f"--config.runtime.encoder_workdir={config.runtime.encoder_workdir}",
+        f"--config.encoder.num_steps={STEPS}",
+        *("--config.restarts=2", "--config.seeds=(3,5)"),
+    ]
+    done = experiment(folder / "runs" / "T-3", *options)
+    assert done.returncode == 0, done.stderr
     assert "There is no encoder in" in done.stdout
     return folder
 
@@ -117,6 +124,60 @@ def test_the_score_is_that_of_the_network_with_the_least_loss(problem, state, ru
     np.testing.assert_allclose(part["loss"], measured["loss"][np.array([4, 4, 7])], rtol=1e-5)
 
 
+def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
+    """C1, C4: also which network counts, and that e(I_m) and the random crops have no gradient."""
+    config = config_of(folder)
+    encode, _ = open_encoder(config, ENCODERS, digits.load())
+    model = colocalisation.make_model(config)
+    batch = problem.draw(jax.random.key(4), problem.data)
+    images = state.model_state.image[batch.index]
+
+    def found(params):
+        theta = model.apply(params, {}, images)[0]
+        grid = geometry.attention_grid(theta, (28, 28))
+        return theta, encode(geometry.sample(images, grid))
+
+    def hinges(e, others, random):
+        return [
+            jnp.maximum(0, jnp.sum((e[n] - others[m]) ** 2) - jnp.sum((e[n] - random[n]) ** 2) + 1)
+            for n in range(len(images))
+            for m in range(len(images))
+            if n != m
+        ]
+
+    losses, gradients = [], []
+    for network in range(config.restarts):
+        params = jax.tree.map(lambda x, i=network: x[i], state.params)
+        theta, others = found(params)
+        anywhere = jnp.concatenate([theta[:, :1], batch.place], axis=1)
+        random = encode(geometry.sample(images, geometry.attention_grid(anywhere, (28, 28))))
+
+        def mean(p, others=others, random=random):
+            return jnp.mean(jnp.stack(hinges(found(p)[1], others, random)))
+
+        loss, gradient = jax.jit(jax.value_and_grad(mean))(params)
+        losses.append(float(loss))
+        gradients.append(gradient)
+    (_, (_, metrics)), grads = jax.value_and_grad(problem.loss, has_aux=True)(
+        state.params, state.model_state, batch, None
+    )
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients)
+    for ours, theirs in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_boxes_find_the_toy_s_digits(tmp_path):
+    options = [
+        f"--config.runtime.encoder_workdir={tmp_path / 'encoder'}",
+        "--config.encoder.num_steps=500",
+        "--config.training.num_steps=400",
+    ]
+    experiment(tmp_path / "run", *options)
+    assert find_runs([tmp_path / "run"])[0].final_errors("test")[0] < 50
+
+
 def test_the_loss_sees_no_positions(problem, state):
     """C7."""
     batch = problem.draw(jax.random.key(0), problem.data)
@@ -168,6 +229,37 @@ def test_an_encoder_of_other_digits_is_refused(tmp_path):
         colocalisation.make_problem(config, ENCODERS)
 
 
+def test_what_is_wrong_is_said_in_one_line(tmp_path):
+    write_record(tmp_path / "encoder", ("R", "FCN", ""))
+    option = f"--config.runtime.encoder_workdir={tmp_path / 'encoder'}"
+    done = experiment(tmp_path / "run", option)
+    assert done.returncode == 1 and not (tmp_path / "run").exists()
+    assert done.stderr.startswith("colocalisation.py: the encoder has to be a CNN")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("training.batch_size", 1, "2 .a pair. to data.count, .* got 1 of 30"),
+        ("training.batch_size", 31, "got 31 of 30"),
+        ("restarts", 0, "networks of a set, got 0"),
+    ],
+)
+def test_impossible_numbers(tmp_path, field, value, message):
+    config = config_of(tmp_path)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=message):
+        colocalisation.make_problem(config, ENCODERS)
+
+
+def test_more_images_than_digits(folder):
+    config = config_of(folder)
+    config.data.count = 1000
+    with pytest.raises(ConfigError, match="data.count=1000 is more than there are of digit 3"):
+        colocalisation.set_of(config, digits.load(), jax.random.key(0))
+
+
 def test_the_run_becomes_a_table_of_what_is_right(folder, run, capsys):
     make_tables.main([str(folder / "runs")])
     printed = capsys.readouterr().out
@@ -177,15 +269,27 @@ def test_the_run_becomes_a_table_of_what_is_right(folder, run, capsys):
 
 
 def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, state, tmp_path):
-    moving = colocalisation.replay(config_of(folder), ENCODERS, 4)
+    moving = replay(run, ENCODERS, 4)
     assert moving.steps == [0, 10, STEPS] and moving.boxes.shape == (3, 4, 4)
     np.testing.assert_allclose(np.ptp(moving.boxes[0], axis=0), 0, atol=1e-3)
     measured = problem.measure(state.params, state.model_state, jnp.arange(4))
     overlap = geometry.intersection_over_union(moving.boxes[-1], moving.squares)
     np.testing.assert_allclose(overlap, measured["overlap"], atol=1e-3)
+    np.testing.assert_allclose(moving.overlaps[-1], overlap, atol=1e-6)
 
     show_colocalisation.main([str(run.folder), "--out", str(tmp_path), "--images", "2"])
     strip = matplotlib.image.imread(tmp_path / "T-3_boxes.png")
     assert min(strip.shape[:2]) > 200 and strip.std() > 0.05
     with Image.open(tmp_path / "T-3_boxes.gif") as animation:
         assert animation.n_frames == 3
+
+
+def test_steps_with_another_encoder_are_not_those_of_the_run(run, folder, tmp_path):
+    lines = (run.folder / "record.jsonl").read_text().splitlines()
+    header = json.loads(lines[0])
+    header["data"]["encoder"]["steps"] += 1
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "record.jsonl").write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    with pytest.raises(ConfigError, match="its steps cannot be repeated"):
+        replay(find_runs([other])[0], ENCODERS, 1)

@@ -437,6 +437,12 @@ def test_missing_num_features_is_an_error():
         SpatialTransformer(nnx.Linear(4, 4, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
 
 
+def test_an_output_of_other_dimensions_is_an_error():
+    localisation = DenseLocalisation((4, 4, 1), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="'affine' warps 2 dimensions, got output_shape=.3, 4, 5."):
+        SpatialTransformer(localisation, "affine", (3, 4, 5), rngs=nnx.Rngs(0))
+
+
 def test_unknown_transform_is_an_error():
     localisation = DenseLocalisation((4, 4, 1), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="unknown transform 'affin'; there are attention, affine"):

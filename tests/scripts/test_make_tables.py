@@ -14,7 +14,7 @@ from tests.reporting.synthetic import write_record
 
 CONFIGS = {
     name: load_config_module(make_tables.CONFIGS / f"{name}.py")
-    for name in ("distorted_mnist", "mnist_addition", "mnist_3d")
+    for name in ("distorted_mnist", "mnist_addition", "mnist_3d", "colocalisation")
 }
 
 
@@ -49,6 +49,23 @@ def test_every_run_of_the_sweep_fills_its_cell_unmarked(
     assert {row["marks"] for row in rows} == {""}
     num_steps = {"fast": "20000", "paper": "150000"}
     assert {row["steps"] for row in rows} == {num_steps[recipe]}
+
+
+def test_table_5_counts_what_is_right(tmp_path, capsys):
+    config = CONFIGS["colocalisation"].get_config("TC,8")
+    config.seeds = (0,)
+    config.runtime.encoder_workdir = "elsewhere"
+    config = json.loads(json.dumps(config.to_dict()))
+    write_record(tmp_path / "run", errors=[12.0], **config)
+    rows = {(row["distortion"], row["model"]): row for row in table_of(capsys, tmp_path)}
+    assert len(rows) == 20
+    row = rows["TC", "8"]
+    assert (row["published"], row["mean"], row["marks"]) == ("89", "88", "")
+    assert rows["T", "8"]["published"] == "100" and not rows["T", "8"]["mean"]
+    make_tables.main([str(tmp_path)])
+    assert "Table 5, co-localisation: correct boxes in %, published / ours" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
 
 
 def test_seeds_of_volumes_share_their_cell_unmarked(tmp_path, capsys):

@@ -18,9 +18,13 @@ INDEX = np.arange(40)
 
 
 @functools.cache
+def drawer(canvas, count):
+    return jax.jit(functools.partial(draw_set, canvas=CANVASES[canvas], count=count))
+
+
+@functools.cache
 def image_set(canvas, seed=0, count=30):
-    draw = functools.partial(draw_set, canvas=CANVASES[canvas], count=count)
-    result = jax.jit(draw)(jax.random.key(seed), MEMBERS, INDEX, CLUTTER)
+    result = drawer(canvas, count)(jax.random.key(seed), MEMBERS, INDEX, CLUTTER)
     return jax.tree.map(np.asarray, result)
 
 

@@ -124,6 +124,7 @@ def test_the_score_is_that_of_the_network_with_the_least_loss(problem, state, ru
     np.testing.assert_allclose(part["loss"], measured["loss"][np.array([4, 4, 7])], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
     """C1, C4: also which network counts, and that e(I_m) and the random crops have no gradient."""
     config = config_of(folder)
@@ -178,6 +179,7 @@ def test_boxes_find_the_toy_s_digits(tmp_path):
     assert find_runs([tmp_path / "run"])[0].final_errors("test")[0] < 50
 
 
+@pytest.mark.slow
 def test_the_loss_sees_no_positions(problem, state):
     """C7."""
     batch = problem.draw(jax.random.key(0), problem.data)
@@ -268,6 +270,7 @@ def test_the_run_becomes_a_table_of_what_is_right(folder, run, capsys):
     assert f"{np.mean(right):.2f} ± {np.std(right, ddof=1):.2f} [s]" in printed
 
 
+@pytest.mark.slow
 def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, state, tmp_path):
     moving = replay(run, ENCODERS, 4)
     assert moving.steps == [0, 10, STEPS] and moving.boxes.shape == (3, 4, 4)
@@ -284,6 +287,7 @@ def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, sta
         assert animation.n_frames == 3
 
 
+@pytest.mark.slow
 def test_steps_with_another_encoder_are_not_those_of_the_run(run, folder, tmp_path):
     lines = (run.folder / "record.jsonl").read_text().splitlines()
     header = json.loads(lines[0])

@@ -10,6 +10,9 @@ EXTRAS ?=
 PY     := $(VENV)/bin/python
 RUNS   := runs/quickstart
 
+# One process a core: compiling, the larger part of the time, uses no more than one.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 comma := ,
 space := $(subst ,, )
 # The stamp of an installed set of extras: $(call installed,test bench) is .venv/.installed-bench,test
@@ -29,10 +32,10 @@ quickstart: $(call installed,quickstart)  ## Train small models on CPU, then mak
 	$(PY) scripts/make_figures.py $(RUNS) --out $(RUNS)/figures
 
 test: $(call installed,test $(EXTRAS))  ## Run the fast tests; EXTRAS=bench adds the PyTorch oracles
-	$(PY) -m pytest
+	$(PYTEST)
 
 test-all: $(call installed,test bench $(EXTRAS))  ## Run all tests, slow ones and PyTorch oracles too
-	$(PY) -m pytest -m ""
+	$(PYTEST) -m ""
 
 lint: $(call installed,test $(EXTRAS))  ## Check style and formatting
 	$(PY) -m ruff check .

@@ -9,7 +9,7 @@ from stn_jax import geometry
 from stn_jax.launch.digits import make_model
 from tests.oracles import import_torch
 
-import_torch()
+torch = import_torch()
 sampling = pytest.importorskip("stn_jax.benchmarks.sampling")
 training = pytest.importorskip("stn_jax.benchmarks.training")
 pytorch = pytest.importorskip("stn_jax.benchmarks.pytorch")
@@ -53,8 +53,6 @@ def test_dm_pix_gives_the_same_inside_the_image():
 
 @pytest.mark.parametrize("name", pytorch.GRIDS)
 def test_grids_are_the_same(name):
-    import torch
-
     transform = geometry.TRANSFORMS[name]
     noise = np.random.default_rng(0).normal(size=(5, transform.num_params), scale=0.1)
     theta = (transform.identity + noise).astype(np.float32)
@@ -75,6 +73,7 @@ def test_pytorchs_step_trains():
     config = get_config("R,ST-FCN,TPS,quickstart")
     labels = np.arange(100) % 10
     digits = np.broadcast_to(25 * labels[:, None, None, None], (100, 28, 28, 1)).astype(np.uint8)
+    torch.manual_seed(0)  # its weights and batches
     step = pytorch.training_step(training.torch_network(config), digits, labels, batch_size=64)
-    losses = [float(step()) for _ in range(60)]
+    losses = [float(step()) for _ in range(150)]
     assert np.mean(losses[-5:]) < losses[0] - 0.2

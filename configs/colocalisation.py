@@ -116,6 +116,7 @@ def get_config(selection: str = "") -> ConfigDict:
     config.runtime.encoder_workdir = "runs/encoder"  # trained there if it is empty
     config.runtime.steps_per_call = 10
     config.runtime.vmap_seeds = False
+    config.runtime.num_devices = 1  # that share each batch; 0: all that there are
     config.runtime.checkpoint_every = 200
     config.runtime.tensorboard = False
 

@@ -106,6 +106,7 @@ def get_config(selection: str = "") -> ConfigDict:
     config.runtime.data_dir = ""  # where MNIST lies; empty: $STN_DATA_DIR, or ~/.cache/stn_jax
     config.runtime.steps_per_call = 1
     config.runtime.vmap_seeds = False
+    config.runtime.num_devices = 1  # that share each batch; 0: all that there are
     config.runtime.checkpoint_every = 500
     config.runtime.tensorboard = False
 

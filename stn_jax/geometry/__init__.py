@@ -7,7 +7,7 @@ Example::
     warped = geometry.sample(images, grid)
 """
 
-from stn_jax.geometry.affine import affine_grid
+from stn_jax.geometry.affine import affine_grid, compose_affine
 from stn_jax.geometry.attention import attention_grid, attention_to_affine
 from stn_jax.geometry.boxes import (
     attention_to_box,
@@ -43,6 +43,7 @@ __all__ = [
     "attention_to_affine",
     "attention_to_box",
     "box_to_attention",
+    "compose_affine",
     "control_identity",
     "control_points",
     "get_transform",

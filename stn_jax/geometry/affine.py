@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -40,3 +41,34 @@ def affine_grid(
         )
     basis = homogeneous_points(tuple(shape), align_corners)
     return linear_grid(theta.reshape(-1, dims, dims + 1), basis, shape)
+
+
+def compose_affine(theta: ArrayLike) -> jnp.ndarray:
+    """Multiply out affine transforms that follow each other (Table 2, right b).
+
+    A network that warps its input by theta[0], and the result by theta[1] and so on, reads at each
+    point of the last map what lies in the first at the composed transform of that point. Layers
+    between that keep the normalised coordinates change nothing.
+
+    Args:
+      theta: [..., N, 6] float, from the input inwards; [..., N, 12] in volumes.
+
+    Returns:
+      [..., 6] or [..., 12], the one transform that takes the last target to the first source.
+
+    Raises:
+      ValueError: on another number of parameters.
+    """
+    theta = jnp.asarray(theta)
+    if theta.ndim < 2 or theta.shape[-1] not in (6, 12):
+        raise ValueError(f"theta must be [..., N, 6] or [..., N, 12], got {list(theta.shape)}.")
+    dims = {6: 2, 12: 3}[theta.shape[-1]]
+    matrices = theta.reshape(*theta.shape[:-1], dims, dims + 1)
+    last = jnp.broadcast_to(jnp.eye(dims + 1)[dims:], (*matrices.shape[:-2], 1, dims + 1))
+    square = jnp.concatenate([matrices, last.astype(theta.dtype)], axis=-2)
+    product = square[..., 0, :, :]
+    for number in range(1, theta.shape[-2]):
+        product = jnp.matmul(
+            product, square[..., number, :, :], precision=jax.lax.Precision.HIGHEST
+        )
+    return product[..., :dims, :].reshape(*theta.shape[:-2], theta.shape[-1])

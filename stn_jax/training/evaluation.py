@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from stn_jax.training.sharding import compile_for, divide
 from stn_jax.training.state import TrainState
 from stn_jax.training.step import over_seeds
 
@@ -16,6 +18,7 @@ def make_evaluation(
     *,
     batch_size: int,
     vmap_seeds: bool,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Any], dict[str, list[float]]]:
     """Compile the mean of per-example measurements over a whole set.
 
@@ -25,6 +28,7 @@ def make_evaluation(
       measure: function of (params, model_state, batch), giving values [batch] by name.
       batch_size: examples measured at a time.
       vmap_seeds: as in `make_train_call`.
+      mesh: as there.
 
     Returns:
       A function of (state, data) giving means by name, one a seed; data is a pytree of arrays
@@ -32,11 +36,11 @@ def make_evaluation(
     """
 
     def total(state: TrainState, batch_and_mask: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
-        batch, mask = batch_and_mask
+        batch, mask = divide(batch_and_mask, mesh)
         values = measure(state.params, state.model_state, batch)
         return {name: jnp.sum(jnp.where(mask, v, 0)) for name, v in values.items()}
 
-    totals = jax.jit(over_seeds(total, vmap=vmap_seeds))
+    totals = compile_for(over_seeds(total, vmap=vmap_seeds), mesh)
 
     def evaluate(state: TrainState, data: Any) -> dict[str, list[float]]:
         count = jax.tree.leaves(data)[0].shape[0]

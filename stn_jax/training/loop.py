@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -20,8 +22,10 @@ from stn_jax.training.errors import ConfigError, Diverged, Interrupted, RunError
 from stn_jax.training.evaluation import make_evaluation
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.records import Record
+from stn_jax.training.sharding import copy_to_all, make_mesh
 from stn_jax.training.state import TrainState, create_state
 from stn_jax.training.step import make_train_call
+from stn_jax.training.streaming import stream
 from stn_jax.training.summaries import Summaries
 
 CHECKPOINTS = "checkpoints"
@@ -36,10 +40,12 @@ class Problem:
       init: function of a key, giving (params, model_state).
       loss: function of (params, model_state, batch, key), giving (loss, (model_state, metrics)).
       draw: function of (key, data), giving a batch; part of the compiled step.
-      data: what batches are drawn from: a pytree of arrays on the device.
+      data: what batches are drawn from: a pytree of arrays on the device. None with `read`.
       measure: function of (params, model_state, batch), giving per-example values by name.
       evaluations: by split name, the examples that `measure` is averaged over.
       description: what the record says of the data.
+      read: where the data are larger than a device: function of the key that `draw` gets, giving
+        as host arrays what that needs of the data in one step; called ahead, in threads.
     """
 
     init: Callable[[jax.Array], tuple[Any, Any]]
@@ -49,6 +55,7 @@ class Problem:
     measure: Callable[..., dict[str, jax.Array]]
     evaluations: dict[str, Any]
     description: dict[str, Any] = field(default_factory=dict)
+    read: Callable[[jax.Array], Any] | None = None
 
 
 def fit(
@@ -76,9 +83,10 @@ def fit(
       Interrupted: after SIGTERM or Ctrl-C, with the state saved.
     """
     training, runtime = config.training, config.runtime
-    _check(config)
+    mesh = make_mesh(runtime.num_devices)
+    _check(config, 1 if mesh is None else mesh.size)
     optimizer = make_optimizer(config.optimizer, training.num_steps)
-    state = create_state(problem.init, optimizer, config.seeds)
+    state = copy_to_all(create_state(problem.init, optimizer, config.seeds), mesh)
     num_params = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
 
     workdir = Path(workdir)
@@ -108,10 +116,16 @@ def fit(
             optimizer,
             steps_per_call=runtime.steps_per_call,
             vmap_seeds=runtime.vmap_seeds,
+            streamed=problem.read is not None,
+            mesh=mesh,
         )
         evaluate = make_evaluation(
-            problem.measure, batch_size=training.eval_batch_size, vmap_seeds=runtime.vmap_seeds
+            problem.measure,
+            batch_size=training.eval_batch_size,
+            vmap_seeds=runtime.vmap_seeds,
+            mesh=mesh,
         )
+        data = _data_of_calls(config, problem, step, mesh)
         examples_per_step = training.batch_size * len(config.seeds)
         bar = stack.enter_context(_progress_bar(name, step, training.num_steps, examples_per_step))
         summaries = stack.enter_context(Summaries(workdir, enabled=runtime.tensorboard))
@@ -120,7 +134,7 @@ def fit(
         unread: list[tuple[int, Any]] = []
 
         while step < training.num_steps:
-            state, metrics = train_call(state, problem.data)
+            state, metrics = train_call(state, next(data))
             step += runtime.steps_per_call
             last = step == training.num_steps
             log, measure, save = (
@@ -179,6 +193,21 @@ def load_state(like: TrainState, workdir: str | Path) -> TrainState:
         if checkpoints.latest_step is None:
             raise RunError(f"there is no checkpoint in {directory}.")
         return checkpoints.restore(like)[0]
+
+
+def _data_of_calls(
+    config: ConfigDict, problem: Problem, step: int, mesh: Mesh | None
+) -> Iterator[Any]:
+    """Iterate over the data of each call from a step on: always the same, or read on the host."""
+    if problem.read is None:
+        return itertools.repeat(copy_to_all(problem.data, mesh))
+    return stream(
+        problem.read,
+        config.seeds,
+        start=step,
+        stop=config.training.num_steps,
+        steps_per_call=config.runtime.steps_per_call,
+    )
 
 
 class _Window:
@@ -271,7 +300,7 @@ def _not_finite(
     )
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: ConfigDict, num_devices: int) -> None:
     training, runtime, seeds = config.training, config.runtime, config.seeds
     whole = all(isinstance(seed, int) for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
@@ -288,4 +317,10 @@ def _check(config: ConfigDict) -> None:
             raise ConfigError(
                 f"{name}={value} must be a positive multiple of runtime.steps_per_call="
                 f"{runtime.steps_per_call}."
+            )
+    for name in ("batch_size", "eval_batch_size"):
+        if training[name] % num_devices:
+            raise ConfigError(
+                f"training.{name}={training[name]} must be a multiple of the number of devices "
+                f"that share it, {num_devices} (runtime.num_devices)."
             )

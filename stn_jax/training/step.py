@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from stn_jax.training.sharding import compile_for, divide
 from stn_jax.training.state import STEP_STREAM, TrainState
 
 Metrics = dict[str, jax.Array]
@@ -19,6 +21,8 @@ def make_train_call(
     *,
     steps_per_call: int,
     vmap_seeds: bool,
+    streamed: bool = False,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """Compile the training steps.
 
@@ -29,6 +33,9 @@ def make_train_call(
       optimizer: the Optax transformation.
       steps_per_call: steps scanned in one call; more of them hide the cost of a call.
       vmap_seeds: whether seeds are batched with vmap or run one after the other.
+      streamed: whether each step of each seed has data of its own, with leading axes [seeds,
+        steps_per_call], instead of sharing them all.
+      mesh: the devices that share each batch, if there are several.
 
     Returns:
       A jitted function of (state, data) giving the new state (the old one is donated) and
@@ -36,9 +43,8 @@ def make_train_call(
     """
 
     def train_step(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        stream = jax.random.fold_in(jax.random.key(state.seed), STEP_STREAM)
-        draw_key, loss_key = jax.random.split(jax.random.fold_in(stream, state.step))
-        batch = draw(draw_key, data)
+        draw_key, loss_key = step_keys(state.seed, state.step)
+        batch = divide(draw(draw_key, data), mesh)
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (model_state, metrics)), grads = gradient(
             state.params, state.model_state, batch, loss_key
@@ -49,24 +55,42 @@ def make_train_call(
         return TrainState(state.step + 1, state.seed, params, model_state, opt_state), metrics
 
     def train_steps(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
+        if streamed:
+            return jax.lax.scan(train_step, state, data, length=steps_per_call)
         return jax.lax.scan(lambda s, _: train_step(s, data), state, length=steps_per_call)
 
-    return jax.jit(over_seeds(train_steps, vmap=vmap_seeds), donate_argnums=0)
+    train_seeds = over_seeds(train_steps, vmap=vmap_seeds, shared=not streamed)
+    return compile_for(train_seeds, mesh, donate=0)
 
 
-def over_seeds(function: Callable[..., Any], *, vmap: bool) -> Callable[..., Any]:
+def step_keys(seed: jax.Array | int, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+    """Return the keys of one training step: of its batch, and of its loss."""
+    stream = jax.random.fold_in(jax.random.key(seed), STEP_STREAM)
+    draw_key, loss_key = jax.random.split(jax.random.fold_in(stream, step))
+    return draw_key, loss_key
+
+
+def over_seeds(
+    function: Callable[..., Any], *, vmap: bool, shared: bool = True
+) -> Callable[..., Any]:
     """Map a function of (state, data) over the leading axis of the state.
 
     Args:
-      function: of the state of one seed and data that the seeds share.
+      function: of the state of one seed and its data.
       vmap: batched, or else unrolled one seed after the other.
+      shared: whether all seeds have the same data; if not, data have that leading axis too.
     """
     if vmap:
-        return jax.vmap(function, in_axes=(0, None))
+        return jax.vmap(function, in_axes=(0, None if shared else 0))
 
     def unrolled(states: Any, data: Any) -> Any:
-        count = jax.tree.leaves(states)[0].shape[0]
-        results = [function(jax.tree.map(lambda x: x[i], states), data) for i in range(count)]  # noqa: B023
+        def of_seed(tree: Any, number: int) -> Any:
+            return jax.tree.map(lambda x: x[number], tree)
+
+        results = [
+            function(of_seed(states, i), data if shared else of_seed(data, i))
+            for i in range(jax.tree.leaves(states)[0].shape[0])
+        ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return unrolled

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from stn_jax import geometry
 from tests import oracles
@@ -196,3 +197,51 @@ def test_linear_grid_names_what_does_not_fit(matrix, basis):
 def test_affine_grid_names_what_does_not_fit(theta, shape):
     with pytest.raises(ValueError, match=r"must be \[B, \d+\], got \["):
         geometry.affine_grid(np.zeros(theta), shape)
+
+
+def test_transforms_that_follow_each_other_multiply_in_order():
+    """H22: what the last map reads is found by going through them from the last to the first."""
+    theta = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
+    points = np.random.default_rng(1).normal(size=(4, 2, 10))
+    expected = points
+    for number in (2, 1, 0):
+        matrix = theta[:, number].reshape(4, 2, 3).astype(np.float64)
+        expected = matrix[:, :, :2] @ expected + matrix[:, :, 2:]
+    whole = np.asarray(geometry.compose_affine(theta)).reshape(4, 2, 3)
+    found = whole[:, :, :2] @ points + whole[:, :, 2:]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_shift_then_zoom_is_not_zoom_then_shift():
+    """The first transform shifts the image by half a unit, the second looks at its middle half."""
+    shift, zoom = [1, 0, 0.5, 0, 1, 0], [0.5, 0, 0, 0, 0.5, 0]
+    np.testing.assert_array_equal(
+        geometry.compose_affine(np.float32([shift, zoom])), [0.5, 0, 0.5, 0, 0.5, 0]
+    )
+    np.testing.assert_array_equal(
+        geometry.compose_affine(np.float32([zoom, shift])), [0.5, 0, 0.25, 0, 0.5, 0]
+    )
+
+
+def test_composed_warp_is_one_warp_after_the_other():
+    image = np.random.default_rng(0).normal(size=(1, 31, 31, 2))
+    image = ndimage.gaussian_filter(image, (0, 4, 4, 0)).astype(np.float32)
+    theta = np.float32([[[0.8, 0.1, 0.05, -0.1, 0.7, 0.1], [0.7, -0.2, 0.0, 0.2, 0.7, -0.1]]])
+    twice = image
+    for number in range(2):
+        twice = geometry.sample(twice, geometry.affine_grid(theta[:, number], (31, 31)))
+    once = geometry.sample(image, geometry.affine_grid(geometry.compose_affine(theta), (31, 31)))
+    np.testing.assert_allclose(once, twice, atol=0.02 * np.ptp(image))
+
+
+def test_volumes_compose_too():
+    theta = np.random.default_rng(0).normal(size=(2, 12)).astype(np.float32)
+    square = [np.vstack([t.reshape(3, 4), [0, 0, 0, 1]]) for t in theta]
+    expected = (square[0] @ square[1])[:3].ravel()
+    np.testing.assert_allclose(geometry.compose_affine(theta), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 8)])
+def test_composing_other_transforms_is_an_error(shape):
+    with pytest.raises(ValueError, match=r"theta must be \[..., N, 6\] or \[..., N, 12\]"):
+        geometry.compose_affine(np.zeros(shape, np.float32))

@@ -35,6 +35,7 @@ def toy_config(**overrides) -> ConfigDict:
             "runtime": {
                 "steps_per_call": 2,
                 "vmap_seeds": True,
+                "num_devices": 1,
                 "checkpoint_every": 10,
                 "tensorboard": False,
             },

@@ -1,0 +1,75 @@
+"""Problems that tests train on one device and on several."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from stn_jax.data.distorted_mnist import Labelled
+from stn_jax.models.pure import functional
+from stn_jax.models.svhn import MODELS, NUM_CLASSES, NUM_POSITIONS, SequenceCNN
+from stn_jax.training import Problem
+from stn_jax.training.metrics import sequence_loss, sequence_measure
+from tests.training.toy import toy_config, toy_data, toy_problem
+
+
+def toy() -> tuple[ConfigDict, Problem]:
+    config = toy_config(seeds=(0, 1))
+    return config, toy_problem(config)
+
+
+def streamed() -> tuple[ConfigDict, Problem]:
+    config = toy_config()
+    return config, as_streamed(toy_problem(config), config)
+
+
+def as_streamed(problem: Problem, config: ConfigDict) -> Problem:
+    """Return the problem with its batches read on the host."""
+    data = Labelled(*map(np.asarray, toy_data(100, seed=0)))
+
+    def read(key: jax.Array) -> Labelled:
+        index = jax.random.randint(key, (config.training.batch_size,), 0, len(data.label))
+        return Labelled(*(field[np.asarray(index)] for field in data))
+
+    return dataclasses.replace(problem, data=None, read=read, draw=lambda key, examples: examples)
+
+
+def svhn() -> tuple[ConfigDict, Problem]:
+    """Return a network like ST-CNN Multi, with dropout, on noise."""
+    config = toy_config(**{"training.num_steps": 4, "runtime.steps_per_call": 1})
+    config.update_from_flattened_dict({"training.log_every": 1, "runtime.checkpoint_every": 4})
+    config.update_from_flattened_dict({"training.eval_every": 4})
+    model = functional(
+        lambda rngs: SequenceCNN(
+            (12, 12, 3),
+            layers=((4, True), (6, True)),
+            units=16,
+            localisations=MODELS["st_cnn_multi"][:2],
+            rngs=rngs,
+        )
+    )
+
+    def numbers(count: int) -> Labelled:
+        random = np.random.default_rng(count)
+        image = random.normal(size=(count, 12, 12, 3)).astype(np.float32)
+        label = random.integers(0, NUM_CLASSES, (count, NUM_POSITIONS))
+        return Labelled(jnp.asarray(image), jnp.asarray(label))
+
+    def draw(key: jax.Array, data: Labelled) -> Labelled:
+        index = jax.random.randint(key, (config.training.batch_size,), 0, len(data.label))
+        return Labelled(*(field[index] for field in data))
+
+    problem = Problem(
+        init=model.init,
+        loss=sequence_loss(model.apply),
+        draw=draw,
+        data=numbers(24),
+        measure=sequence_measure(model.apply, null_class=NUM_CLASSES - 1, mean_length=3.0),
+        evaluations={"test": numbers(20)},
+    )
+    return config, problem
+
+
+PROBLEMS = {"toy": toy, "streamed": streamed, "svhn": svhn}

@@ -1,0 +1,81 @@
+"""Several devices share each batch; XLA simulates eight of them in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stn_jax.training import fit
+from stn_jax.training.errors import ConfigError
+from stn_jax.training.sharding import copy_to_all, divide, make_mesh
+from tests.training.toy import toy_config, toy_problem
+
+ROOT = Path(__file__).parents[2]
+
+# Trains one network on one and on eight devices, and prints how far apart the two end.
+PROGRAM = """
+import json, sys, tempfile
+import jax, numpy as np
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+from tests.training.sharded import PROBLEMS
+from stn_jax.training import fit
+from stn_jax.training.records import read_lines
+config, problem = PROBLEMS[sys.argv[2]]()
+ends, evals = [], []
+for devices in (1, 8):
+    config.runtime.num_devices = devices
+    with tempfile.TemporaryDirectory() as folder:
+        state = fit(config, problem, folder, name="toy")
+        lines = read_lines(folder + "/record.jsonl")
+    shards = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state.params)}
+    evals.append([line["loss"][0] for line in lines if line["kind"] in ("train", "eval")])
+    ends.append([np.asarray(leaf) for leaf in jax.tree.leaves(state.params)])
+start = [np.asarray(leaf) for leaf in jax.tree.leaves(problem.init(jax.random.key(0))[0])]
+json.dump({
+    "devices": sorted(shards),
+    "apart": max(float(abs(a - b).max()) for a, b in zip(*ends)),
+    "moved": max(float(abs(a[0] - b).max()) for a, b in zip(ends[0], start)),
+    "losses": evals,
+}, sys.stdout)
+"""
+
+
+def on_eight_devices(problem: str, cache: str) -> dict:
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, cache, problem],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("problem", ["toy", "streamed", "svhn"])
+def test_eight_devices_train_as_one_does(problem, request):
+    cache = str(request.config.cache.mkdir("jax"))
+    found = on_eight_devices(problem, cache)
+    assert found["devices"] == [8]
+    assert found["moved"] > 1e-3  # the network learnt something
+    assert found["apart"] < 1e-2 * found["moved"]
+    one, eight = found["losses"]
+    assert eight == pytest.approx(one, rel=1e-3)
+
+
+def test_one_device_needs_no_mesh():
+    assert make_mesh(1) is None
+    tree = {"x": [1, 2]}
+    assert copy_to_all(tree, None) is tree
+    assert divide(tree, None) is tree
+
+
+def test_more_devices_than_there_are(tmp_path):
+    config = toy_config(**{"runtime.num_devices": 64})
+    with pytest.raises(ConfigError, match=r"num_devices=64, but there are \d+ devices \(cpu\)"):
+        fit(config, toy_problem(config), tmp_path, name="toy")

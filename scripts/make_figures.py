@@ -26,12 +26,14 @@ from pathlib import Path
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.launch.examples import (
     apply_to_digits,
+    apply_to_numbers,
     apply_to_pairs,
     apply_to_volumes,
     missed_digits,
     why_not_opened,
 )
 from stn_jax.reporting import figures
+from stn_jax.reporting.numbers import save_numbers
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.tables import place_of
 from stn_jax.reporting.volumes import save_volumes
@@ -126,6 +128,9 @@ def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> Non
             continue
         if run.experiment == "mnist_3d":
             save_volumes(apply_to_volumes(run, indices), path_of(out, run, "examples"))
+            continue
+        if run.experiment == "svhn":
+            save_numbers(apply_to_numbers(run, indices), path_of(out, run, "examples"))
             continue
         examples = apply_to_digits(run, indices)
         figures.save_examples(examples, path_of(out, run, "examples"))

@@ -1,4 +1,4 @@
-"""Render Tables 1, 4, 5 and that of 3-D MNIST from run records, published beside ours.
+"""Render Tables 1, 2, 4, 5 and that of 3-D MNIST from run records, published beside ours.
 
   python scripts/make_tables.py runs/table1                     # in the terminal
   python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv

@@ -10,10 +10,11 @@ from stn_jax import geometry
 from stn_jax.data.distorted_mnist import Labelled, fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.data.mnist_addition import fixed_pairs
-from stn_jax.launch import mnist_3d
+from stn_jax.launch import mnist_3d, svhn
 from stn_jax.launch.digits import load_digits
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.figures import ChannelExamples, Examples
+from stn_jax.reporting.numbers import NumberExamples
 from stn_jax.reporting.runs import Run
 from stn_jax.reporting.tables import place_of
 from stn_jax.reporting.volumes import VolumeExamples
@@ -148,4 +149,23 @@ def apply_to_volumes(run: Run, indices: Sequence[int]) -> VolumeExamples:
         outputs=np.asarray(extra["warped"][..., 0]),
         labels=np.asarray(test.label),
         predictions=np.asarray(jnp.argmax(logits, axis=-1)),
+    )
+
+
+def apply_to_numbers(run: Run, indices: Sequence[int]) -> NumberExamples:
+    """Show some test numbers to the network of a run's first seed; raises as `apply_to_digits`."""
+    test = svhn.open_evaluation(run.config, run.fingerprint, indices)
+    logits, extra = jax.jit(open_network(run.config, run.folder, svhn.make_model))(test.image)
+    shape = test.image.shape[1:3]
+    whole = geometry.affine_grid(geometry.compose_affine(extra["theta"]), shape)
+    read = np.asarray(jnp.argmax(logits, axis=-1))
+    # Their mean is taken off: grey stands for it.
+    shown = jnp.clip(test.image + 0.5, 0, 1)
+    return NumberExamples(
+        name=f"{run.name}, seed {run.seeds[0]}",
+        inputs=np.asarray(shown),
+        regions=np.asarray(svhn.regions(extra["theta"], shape, GRID_POINTS)),
+        outputs=np.asarray(jnp.clip(geometry.sample(test.image, whole) + 0.5, 0, 1)),
+        labels=[svhn.as_text(label) for label in test.label],
+        predictions=[svhn.as_text(label) for label in read],
     )

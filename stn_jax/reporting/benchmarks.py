@@ -19,6 +19,7 @@ TITLES = {
     "grid": "Generating 256 grids of 28x28 points",
     "step": "Training steps on R, batch 256: data, distortion, forward, backward, update",
     "crop": "ST-CNN (32 filters) on 42x42 inputs, batch 64, with an attention crop of fewer pixels",
+    "svhn": "Networks of house numbers: what their transformers cost",
     "scaling": "How sampling scales",
     "memory": "Peak memory of training steps on R",
     "throughput": "Training steps of Table 1 by steps a call and seeds a program",
@@ -101,6 +102,19 @@ def _step_tables(report: Report, group: str) -> str:
             tabulate(first, ["", *names], tablefmt="github", disable_numparse=True),
         ]
     )
+
+
+def _svhn_table(report: Report, group: str) -> str:
+    """Return times, and those of the networks with transformers over the CNN's."""
+    rows = report[group]["rows"]
+    names = list(rows[0]["contenders"])
+    header = ["", *(f"{name}, ms" for name in names), *(f"{n} / {names[0]}" for n in names[1:])]
+    body = []
+    for row in rows:
+        seconds = [row["contenders"][name]["seconds"] for name in names]
+        ratios = [f"{s / seconds[0]:.3f}" for s in seconds[1:]]
+        body.append([row["case"], *(_time(row["contenders"][n]) for n in names), *ratios])
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
 
 
 def _crop_table(report: Report, group: str) -> str:
@@ -252,6 +266,7 @@ SECTIONS: dict[str, Callable[[Report, str], str]] = {
     "copy": _copy_table,
     "step": _step_tables,
     "crop": _crop_table,
+    "svhn": _svhn_table,
     "memory": _memory_table,
     "throughput": _throughput_table,
 }

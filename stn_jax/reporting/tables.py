@@ -1,4 +1,4 @@
-"""Tables 1, 4, 5 and that of 3-D MNIST from run records, published numbers beside ours."""
+"""Tables 1, 2, 4, 5 and that of 3-D MNIST from run records, published numbers beside ours."""
 
 import statistics
 from collections import defaultdict
@@ -10,8 +10,11 @@ from stn_jax.reporting.published import (
     MNIST_3D,
     MNIST_3D_NOTES,
     MNIST_FINGERPRINT,
+    SVHN_NUM_TESTED,
     TABLE_1,
     TABLE_1_NOTES,
+    TABLE_2,
+    TABLE_2_NOTES,
     TABLE_4,
     TABLE_4_NOTES,
     TABLE_5,
@@ -29,6 +32,12 @@ TRANSFORMS = {
     "piecewise_affine": "PWA",
     "attention": "Attention",
     "affine_3d": "Aff",
+}
+# Likewise, with what the paper calls the two ST-CNNs of Table 2.
+SVHN_MODELS = {
+    "cnn": ("CNN", ""),
+    "st_cnn_single": ("ST-CNN", "Single"),
+    "st_cnn_multi": ("ST-CNN", "Multi"),
 }
 # Fields of the config that say which seeds and how to run and watch, not what is computed.
 INCIDENTAL = (
@@ -74,6 +83,10 @@ def _digit_place(config: dict[str, Any]) -> Place:
     return Place(config["data"]["distortion"], str(config["data"]["digit"]), "")
 
 
+def _number_place(config: dict[str, Any]) -> Place:
+    return Place(config["data"]["images"], *SVHN_MODELS[config["model"]["name"]])
+
+
 class Layout(NamedTuple):
     """What one table of the paper does not have in common with the others.
 
@@ -86,6 +99,9 @@ class Layout(NamedTuple):
       quantity: what the numbers are.
       counts_right: whether they are what is right, not what is wrong.
       place: gives the cell of a config.
+      digits: the digits of the paper.
+      toy_recipes: those that are not compared with the paper, whatever the digits.
+      toy_columns: columns that only they have.
     """
 
     name: str
@@ -96,16 +112,31 @@ class Layout(NamedTuple):
     quantity: str = "test error in %"
     counts_right: bool = False
     place: Callable[[dict[str, Any]], Place] = _network_place
+    digits: str = "mnist"
+    toy_recipes: tuple[str, ...] = ("quickstart",)
+    toy_columns: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The distortions."""
-        return tuple(next(iter(self.published.values())))
+        """The distortions, or other kinds of images."""
+        return (*next(iter(self.published.values())), *self.toy_columns)
 
 
 # By experiment.
 LAYOUTS = {
     "distorted_mnist": Layout("Table 1, distorted MNIST", "table1", "Toy", TABLE_1, TABLE_1_NOTES),
+    "svhn": Layout(
+        "Table 2, SVHN",
+        "table2",
+        "House numbers in small",
+        TABLE_2,
+        TABLE_2_NOTES,
+        quantity="sequence error in %",
+        place=_number_place,
+        digits="svhn",
+        toy_recipes=("reduced",),
+        toy_columns=("crops", "canvases"),
+    ),
     "mnist_addition": Layout(
         "Table 4, MNIST addition", "table4", "Toy addition", TABLE_4, TABLE_4_NOTES
     ),
@@ -257,7 +288,7 @@ def _table(
     reference: Callable[[str, Place, str], dict[str, Any]],
 ) -> Table:
     layout = LAYOUTS[experiment]
-    of_paper = digits == "mnist" and recipe != "quickstart"
+    of_paper = digits == layout.digits and recipe not in layout.toy_recipes
     references = {}
     for place, (run, *_) in runs.items():
         try:
@@ -310,7 +341,8 @@ def _rows_and_columns(
     extra = sorted(found - set(layout.published), key=order.index)
     rows = tuple(row for row in layout.published if whole or row in found) + tuple(extra)
     used = {place.distortion for place in places}
-    return rows, tuple(name for name in layout.columns if whole or name in used)
+    always = set(layout.columns) - set(layout.toy_columns) if whole else set()
+    return rows, tuple(name for name in layout.columns if name in used | always)
 
 
 def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) -> Cell:
@@ -352,6 +384,9 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
     ]
     if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:
         texts.append(f"data {run.fingerprint}, not the published MNIST")
+    of_table_2 = run.experiment == "svhn" and run.config["recipe"] == "paper"
+    if of_table_2 and run.num_tested != SVHN_NUM_TESTED:
+        texts.append(f"tested on {run.num_tested:,} images, not the {SVHN_NUM_TESTED:,} of SVHN")
     return ", ".join(texts)
 
 

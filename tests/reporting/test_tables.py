@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, build_tables, place_of
 from tests.reporting.synthetic import config_of, write_record
@@ -317,3 +318,62 @@ def test_volumes_have_a_table_without_published_numbers(tmp_path):
         "Jaderberg et al. 2015, appendix A.3, prints no error for this experiment.",
         "–: no finished run.",
     ]
+
+
+SVHN = load_config_module("configs/svhn.py")
+
+
+def write_svhn(folder, selection, error, *, tested=13_068):
+    """Write the record of a finished run on house numbers."""
+    config = SVHN.get_config(selection).to_dict()
+    steps = config["training"]["num_steps"]
+    lines = [
+        {
+            "kind": "run",
+            "name": config["name"],
+            "config": config,
+            "parameters": 1000,
+            "data": {"name": "svhn", "fingerprint": "0123", "train": 5, "test": tested},
+        },
+        {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
+        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error]},
+        {"kind": "timing", "step": steps, "seconds": 60.0},
+        {"kind": "end", "step": steps, "seconds": 60.0},
+    ]
+    folder.mkdir(parents=True)
+    (folder / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def svhn_config(experiment, place, recipe):
+    words = [word for word in place if any(word in names for names in SVHN.CHOICES.values())]
+    return json.loads(json.dumps(SVHN.get_config(",".join([*words, recipe])).to_dict()))
+
+
+def test_table_2_has_one_row_a_network_and_a_column_a_size(tmp_path):
+    """H17: two seeds pooled, the lines for comparison printed as published."""
+    for seed, error in (("seed0", 4.0), ("seed1", 3.6)):
+        write_svhn(tmp_path / seed, f"Multi,64px,{seed}", error)
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    assert table.title.startswith("Table 2, SVHN: sequence error in %, published / ours")
+    assert (table.stem, table.columns) == ("table2_paper", ("64px", "128px"))
+    cell = table.cells[Place("64px", "ST-CNN", "Multi")]
+    assert (cell.published, cell.mean, cell.marks) == (3.6, pytest.approx(3.8), "")
+    assert table.cells[Place("128px", "DRAM", "")].published == 4.5
+    assert len(table.rows) == 5
+
+
+def test_part_of_svhn_is_not_table_2(tmp_path):
+    write_svhn(tmp_path / "a", "CNN,64px", 30.0, tested=1027)
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    assert table.cells[Place("64px", "CNN", "")].marks == "s"
+    assert any("tested on 1,027 images, not the 13,068 of SVHN" in n for n in notes(table, "s"))
+
+
+def test_house_numbers_in_small_have_a_table_of_their_own(tmp_path):
+    write_svhn(tmp_path / "a", "CNN,canvases,reduced", 30.0, tested=1027)
+    write_svhn(tmp_path / "b", "Single,crops,reduced", 20.0, tested=1027)
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    assert table.columns == ("crops", "canvases") and not table.compared
+    assert table.cells[Place("canvases", "CNN", "")].mean == 30.0
+    assert table.rows == (("CNN", ""), ("ST-CNN", "Single"))
+    assert "not an experiment of the paper: sequence error in %" in table.title

@@ -1,0 +1,49 @@
+"""Rows on the networks of house numbers: what their transformers cost (Sect. 4.2: 6 %)."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from stn_jax.benchmarks.timing import Contender, Row
+from stn_jax.data.distorted_mnist import Labelled
+from stn_jax.launch.svhn import make_model, view_of
+from stn_jax.models.svhn import NUM_CLASSES, NUM_POSITIONS
+from stn_jax.training.metrics import sequence_loss
+
+MODELS = {"CNN": "CNN", "ST-CNN Single": "Single", "ST-CNN Multi": "Multi"}
+SIZES = (64, 128)
+# A.5 has batches of 128. What a CPU needs for one image does not depend on how many there are.
+BATCH_SIZES = {"cpu": 8}
+
+
+def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
+    """Yield forward and backward of the three networks of Table 2 at each size.
+
+    Args:
+      get_config: of SVHN.
+    """
+    for size in SIZES:
+        batch_size = BATCH_SIZES.get(jax.default_backend(), 128)
+        contenders = {
+            name: forward_and_backward(get_config(f"{model},{size}px"), batch_size)
+            for name, model in MODELS.items()
+        }
+        yield Row("svhn", f"{size} px, batch {batch_size}", "forward and backward", contenders)
+
+
+def forward_and_backward(config: ConfigDict, batch_size: int) -> Contender:
+    """Return the loss and its gradient of a config's network, on images of noise."""
+    size = view_of(config).input_size(config.data.size)
+    rng = np.random.default_rng(0)
+    batch = Labelled(
+        jnp.asarray(rng.normal(size=(batch_size, size, size, 3)), jnp.float32),
+        jnp.asarray(rng.integers(0, NUM_CLASSES, (batch_size, NUM_POSITIONS))),
+    )
+    model = make_model(config)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(sequence_loss(model.apply), has_aux=True))
+    return Contender(partial(step, params, state, batch, jax.random.key(1)), jax.block_until_ready)

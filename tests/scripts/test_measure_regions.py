@@ -1,0 +1,100 @@
+"""House numbers from the command line to table, figure and measurement (H22)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+
+from scripts import make_figures, make_tables, measure_regions
+from stn_jax.launch.examples import apply_to_numbers
+from stn_jax.reporting.runs import find_runs
+from tests.launch.svhn_crops import write_crops
+
+ROOT = Path(measure_regions.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A short run on small canvases, trained from the command line."""
+    place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
+    write_crops(place)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache
+    command = [
+        *(sys.executable, "experiments/svhn.py"),
+        *("--config", "configs/svhn.py:Single,reduced", "--workdir", folder / "Single"),
+        *(f"--config.training.{name}=10" for name in ("num_steps", "log_every", "eval_every")),
+        *("--config.training.batch_size=8", "--config.training.eval_batch_size=8"),
+        *(
+            "--config.model.layers=appendix",
+            "--config.data.canvas=24",
+            "--config.data.held_out=4",
+            "--config.model.width=0.03",
+        ),
+        *("--config.runtime.checkpoint_every=10", f"--config.runtime.data_dir={place}"),
+    ]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return folder
+
+
+@pytest.fixture
+def run(runs):
+    return find_runs([runs])[0]
+
+
+def test_runs_become_a_table(runs, run, capsys):
+    make_tables.main([str(runs), "--format", "markdown"])
+    printed = capsys.readouterr().out
+    assert "not an experiment of the paper: sequence error in %" in printed
+    (error,) = run.final_errors("test").values()
+    assert f"| ST-CNN Single | {error:.2f} <sup>s</sup>" in printed
+    assert "data.canvas 24 instead of 48" in printed
+
+
+def test_runs_become_figures(runs, tmp_path):
+    make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3,1,5"])
+    (path,) = tmp_path.rglob("*_examples.png")
+    assert matplotlib.image.imread(path).std() > 0.05
+
+
+def test_the_figure_shows_what_the_network_saw(run):
+    examples = apply_to_numbers(run, [3, 1])
+    assert examples.inputs.shape == (2, 24, 24, 3)
+    assert examples.regions.shape == (2, 1, 57, 57, 2)
+    assert len(examples.labels[0]) == len(examples.labels[1]) == 2
+    assert examples.outputs.min() >= 0 and examples.outputs.max() <= 1
+
+
+def test_runs_become_a_measurement(runs, tmp_path, capsys):
+    measure_regions.main([str(runs), "--out", str(tmp_path / "regions.md")])
+    assert (tmp_path / "regions.md").read_text() == capsys.readouterr().out
+    text = (tmp_path / "regions.md").read_text()
+    assert "overlap" in text and "Single" in text
+
+
+def test_measures_of_known_regions():
+    """The identity, the digits' box itself, and a region that misses it."""
+    box = np.float32([[10, 5, 30, 15]])
+    shape = (20, 40)
+    identity = np.float32([[[1, 0, 0, 0, 1, 0]]])
+    overlap, whole, found, size = measure_regions.measure(identity, box, shape)
+    assert (overlap, whole) == pytest.approx((0.25, 0.25))
+    assert (found, size) == pytest.approx((100, 100))
+    # From the centre of the first to that of the last of 20 columns and 10 rows.
+    half = [19 / 39, 9 / 19]
+    exact = np.float32([[[1, 0, 0, 0, 1, 0], [half[0], 0, 0, 0, half[1], 0]]])
+    overlap, whole, found, size = measure_regions.measure(exact, box, shape)
+    assert (overlap, whole, found, size) == pytest.approx((1, 0.25, 100, 25), rel=1e-5)
+    elsewhere = np.float32([[[0.1, 0, -0.8, 0, 0.1, -0.8]]])
+    overlap, _, found, size = measure_regions.measure(elsewhere, box, shape)
+    assert overlap == found == 0 and 0 < size < 5

@@ -74,8 +74,8 @@ def read(path: str | os.PathLike) -> Iterator[Entry]:
                 ) from error
 
 
-# What h5py raises on damaged files; TypeError where a reference leads to an object of another kind.
-_ERRORS = (KeyError, OSError, RuntimeError, TypeError, UnicodeError, ValueError)
+# What h5py raises on damaged files, and _File does; MemoryError where a length is damaged.
+_ERRORS = (KeyError, MemoryError, OSError, RuntimeError, TypeError, UnicodeError, ValueError)
 
 
 class _File:
@@ -119,7 +119,7 @@ class _File:
         text = units.astype("<u2").tobytes().decode("utf-16-le")
         if not text or "/" in text or "\0" in text:
             raise ValueError(f"{text!r} is no file name")
-        group = self._follow(box)
+        group = self._follow(box, h5g.GroupID, h5d.DatasetID)
         if isinstance(group, h5d.DatasetID):  # how MATLAB stores an empty struct
             if _values(group, empty=True).size:
                 raise ValueError(f"the boxes of {text} are numbers, not fields")
@@ -138,12 +138,15 @@ class _File:
             return [_number(self._follow(value)) for value in values]
         return values.astype(np.float64).tolist()
 
-    def _follow(self, reference: h5r.Reference) -> h5g.GroupID | h5d.DatasetID:
+    def _follow(self, reference: h5r.Reference, *kinds: type) -> h5g.GroupID | h5d.DatasetID:
         if not isinstance(reference, h5r.Reference):
             raise TypeError(f"{type(reference).__name__} instead of an object reference")
         if not reference:
             raise ValueError("a reference leads nowhere")
-        return h5r.dereference(reference, self._id)
+        found = h5r.dereference(reference, self._id)
+        if not isinstance(found, kinds or h5d.DatasetID):
+            raise TypeError("a reference leads to something of another kind")
+        return found
 
 
 def _values(dataset: h5d.DatasetID, *, empty: bool = False) -> np.ndarray:

@@ -6,6 +6,7 @@ are streamed: nothing but the digitStruct.mat is put on disk.
 
 import contextlib
 import gzip
+import io
 import os
 import shutil
 import tarfile
@@ -15,6 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from PIL import Image
 from tqdm import tqdm
 
 from stn_jax.data import digit_struct
@@ -95,8 +97,10 @@ def _parse(path: Path, split: Path) -> list[Entry]:
 def images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of those wanted images that are there, in any order.
 
+    An archive is always read to its end, where gzip keeps the checksum of all that was in it.
+
     Raises:
-        ValueError: the archive is damaged, or is cut short before all wanted images were found.
+        ValueError: the archive is damaged or cut short; after images that may be damaged, too.
     """
     if path.is_dir():
         for name in wanted:
@@ -110,8 +114,17 @@ def images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
             if name in left:
                 left.remove(name)
                 yield name, file.read()
-            if not left:
-                return
+
+
+def decode(content: bytes) -> Image.Image | None:
+    """Return an image in RGB, or None if it is damaged."""
+    # SyntaxError and the like: how Pillow reports some damages.
+    damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except damages:
+        return None
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -89,10 +89,16 @@ def prepare(
     if missing or not chosen:
         names = ", ".join(f"{split}.tar.gz" for split in missing or svhn_files.SPLITS)
         raise FileNotFoundError(f"{source} has none of {names}, nor the folders in them.")
+    scratch = place / "svhn" / "partial"
     for split in chosen:
-        left = [folder for folder in folders if not is_finished(folder, split)]
-        if left:
-            _prepare_split(split, found[split], place / "svhn" / "partial", left)
+        finished = {folder: is_finished(folder, split) for folder in folders}
+        if not all(finished.values()):
+            left = [folder for folder in folders if not finished[folder]]
+            _prepare_split(split, found[split], scratch, left)
+        for folder in folders:  # what an interruption in the very end may have left
+            shutil.rmtree(scratch / f"{split}-{folder.name}", ignore_errors=True)
+    with contextlib.suppress(OSError):  # there is none, or other sizes are in the making
+        scratch.rmdir()
 
 
 def is_finished(folder: Path, split: str) -> bool:
@@ -119,12 +125,11 @@ def _prepare_split(split: str, path: Path, scratch: Path, folders: Sequence[Path
             for folder in folders
         ]
         _check_space(scratch, sum(partial.missing_bytes() for partial in partials))
-        _write_rows(split, path, rows, partials)
+        if open_partials := [partial for partial in partials if not partial.sealed]:
+            _write_rows(split, path, rows, open_partials)
     for partial in partials:
         record = {"source": str(path), "entries": len(entries)}
         partial.finish(split, record, dropped)
-    if not any(scratch.iterdir()):
-        scratch.rmdir()
 
 
 def _why_dropped(entry: Entry) -> str | None:
@@ -151,15 +156,15 @@ def _write_rows(split: str, path: Path, rows: list[Entry], partials: list["_Part
     )
     for name, content in progress:
         row = number[name]
-        open_partials = [partial for partial in partials if partial.states[row] == 0]
-        image = _decode(content)
+        left = [partial for partial in partials if partial.states[row] == 0]
+        image = svhn_files.decode(content)
         if image is None:
             box, problems = np.full(4, np.nan), {"unreadable_image"}
         else:
             box, problems = svhn_crops.digits_box(rows[row].boxes, image.size)
             if np.isnan(box[0]):
                 problems = {"no_usable_box"}
-        for partial in open_partials:
+        for partial in left:
             if np.isnan(box[0]):
                 partial.drop(row, problems)
             else:
@@ -167,16 +172,7 @@ def _write_rows(split: str, path: Path, rows: list[Entry], partials: list["_Part
     for partial in partials:
         for row in np.flatnonzero(partial.states == 0):
             partial.drop(row, {"missing_image"})
-
-
-def _decode(content: bytes) -> Image.Image | None:
-    # SyntaxError and the like: how Pillow reports some damages.
-    damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except damages:
-        return None
+        partial.seal()
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -213,9 +209,11 @@ class _Partial:
             _replace(path, key.encode("ascii"))
         self.states = np.fromfile(self._scratch / "states", np.uint8)
         self._boxes = np.fromfile(self._scratch / "boxes", np.float32).reshape(-1, 4)
-        # Once finished, the images may have been moved away already, see `finish`.
+        self.sealed = (self._scratch / "sealed").is_file()
+        # Once sealed, the images may have been moved away already, see `finish`.
         self._file = None
-        if not self._complete():
+        if not self.sealed:
+            self.states[(self.states & _WRITTEN) == 0] = 0  # another look: the source may be mended
             self._file = self._images.open("r+b", buffering=0)
             self._offset = _header_bytes(self._images)
         return self
@@ -238,9 +236,6 @@ class _Partial:
             digest.update(entry.labels.tobytes() + entry.boxes.tobytes())
         return digest.hexdigest()
 
-    def _complete(self) -> bool:
-        return bool((self.states != 0).all())
-
     def missing_bytes(self) -> int:
         """Return how much the images will grow."""
         if self._file is None:
@@ -260,6 +255,12 @@ class _Partial:
     def drop(self, row: int, problems: set[str]) -> None:
         """Note that a row will have no crop, and why."""
         self._set(row, 0, problems)
+
+    def seal(self) -> None:
+        """Note that the source was read to its end without an error, and nothing is to be added."""
+        self._commit()
+        _replace(self._scratch / "sealed", b"")
+        self.sealed = True
 
     def _set(self, row: int, state: int, problems: set[str]) -> None:
         self.states[row] = state | sum(_BITS[kind] for kind in problems)
@@ -299,8 +300,8 @@ class _Partial:
         info = read_info(self._folder) or {
             "format": FORMAT,
             "size": self._size,
-            "rule": f"box around all digits, clipped to the image, grown to {SIZES[self._size]} "
-            "times its width and height, filled from the image's border, resized (Pillow, bilinear)",
+            "rule": f"box around all digits, clipped to the image, {SIZES[self._size]} times its "
+            "size about its centre, filled from the image's border; resized (Pillow, bilinear)",
             "splits": {},
         }
         info["splits"][split] = {

@@ -16,7 +16,7 @@ import numpy as np
 from stn_jax.data import svhn_files
 from stn_jax.data.svhn import NEEDED, SPLITS
 
-VERSION = "1.0.0"
+RELEASE = "1.0.0"
 DESCRIPTION = """\
 Street View House Numbers, the full numbers: colour images of varying size, with label and bounding
 box of each digit, left to right. 33,402 for training, 13,068 for testing, 202,353 extra, less
@@ -51,8 +51,8 @@ def builder_class() -> type:
     class StnSvhn(tfds.core.GeneratorBasedBuilder):
         """SVHN, the full numbers, prepared without TensorFlow."""
 
-        VERSION = tfds.core.Version(VERSION)
-        RELEASE_NOTES = {VERSION: "First version."}
+        VERSION = tfds.core.Version(RELEASE)
+        RELEASE_NOTES = {RELEASE: "First version."}
         MANUAL_DOWNLOAD_INSTRUCTIONS = (
             "Optional: train.tar.gz, test.tar.gz and extra.tar.gz, or their folders, instead of a "
             "download."

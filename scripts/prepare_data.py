@@ -2,6 +2,7 @@
 
   python scripts/prepare_data.py mnist                        # download from the publisher
   python scripts/prepare_data.py mnist --from ~/idx_files     # from files you have: no network
+  python scripts/prepare_data.py svhn --size 64 128           # call it again to continue
 
 Data go to --data-dir, else $STN_DATA_DIR, else ~/.cache/stn_jax; training looks there in the same
 order. What is already there is left alone. No TensorFlow is needed.
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from stn_jax.data import idx, mnist, mnist_builder
+from stn_jax.data import download, idx, mnist, mnist_builder, svhn, svhn_files, svhn_prepare
 from stn_jax.data.types import DataNotFoundError, Digits, resolve_data_dir
 
 CONNECT_TIMEOUT = 10  # seconds
@@ -44,19 +45,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             type=Path,
             help="folder with the publisher's files; nothing is downloaded",
         )
+        OPTIONS.get(name, lambda _: None)(subparser)
     args = parser.parse_args(argv)
     try:
-        PREPARE[args.data_set](resolve_data_dir(args.data_dir), args.source)
+        PREPARE[args.data_set](resolve_data_dir(args.data_dir), args)
     except (OSError, ValueError) as error:
         sys.exit(f"prepare_data.py {args.data_set}: {error}")
 
 
-def prepare_mnist(place: Path, source: Path | None) -> None:
+def prepare_mnist(place: Path, args: argparse.Namespace) -> None:
     """Prepare MNIST: 60,000 + 10,000 digits, 11 MB to download, 27 MB when prepared.
 
     --from takes the four idx files (train-images-idx3-ubyte and so on), gzipped or not. Training
     also reads these as they are: putting them into the data folder will do, too.
     """
+    source = args.source
     try:
         digits = mnist.load(place)
     except DataNotFoundError:
@@ -108,7 +111,68 @@ def prepare_with_tfds(builder_class: type, place: Path, source: Path | None) -> 
         raise OSError(" ".join(str(error).split())) from error
 
 
-PREPARE = {"mnist": prepare_mnist}
+def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
+    """Prepare SVHN, whole numbers: about 2.6 GB to download, 3 GB when prepared (128x128: 12 GB).
+
+    --from takes train.tar.gz, test.tar.gz and extra.tar.gz as published, or the folders in them;
+    extra may be missing. Without it they are downloaded into svhn/archives of the data folder, and
+    may be deleted when all is prepared. Interrupted, it goes on when called again. Images that
+    cannot be used are counted and named.
+    """
+    folders = [svhn.folder_of(place, size) for size in args.size]
+    splits = list(svhn_files.find(args.source) if args.source else svhn.SPLITS)
+    if args.no_extra and "extra" in splits:
+        splits.remove("extra")
+    if args.source and not splits:
+        names = ", ".join(f"{split}.tar.gz" for split in svhn.NEEDED)
+        raise DataNotFoundError(f"--from {args.source} has none of {names}, nor their folders.")
+    missing = [
+        split
+        for split in splits
+        if not all(svhn_prepare.is_finished(folder, split) for folder in folders)
+    ]
+    if not missing:
+        print("Already there, nothing done:")
+    else:
+        source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
+        print(f"Preparing SVHN in {place} from {source}", flush=True)
+        svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
+        print("Prepared:")
+    for size, folder in zip(args.size, folders, strict=True):
+        print(*svhn_prepare.describe(folder), sep="\n")
+        numbers = svhn.load(place, size=size)
+        print(f"{numbers.name}, {numbers.source}, fingerprint {numbers.fingerprint}")
+
+
+def add_svhn_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only SVHN needs."""
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        type=int,
+        choices=svhn.SIZES,
+        default=[64],
+        help="of the crops: 64, or 128 for twice the surroundings, or both (default: 64)",
+    )
+    parser.add_argument(
+        "--no-extra",
+        action="store_true",
+        help="without the 202,353 images of extra, three quarters of the download",
+    )
+
+
+def fetch_svhn(folder: Path, splits: Sequence[str]) -> Path:
+    """Download the archives of some splits, unless they are there, and return the folder."""
+    for split in splits:
+        url, path = f"{svhn_files.URL}{split}.tar.gz", folder / f"{split}.tar.gz"
+        if not path.is_file():
+            check_connection(url, otherwise=f"get {path.name} elsewhere and use --from DIR")
+            download.fetch(url, path, timeout=CONNECT_TIMEOUT)
+    return folder
+
+
+PREPARE = {"mnist": prepare_mnist, "svhn": prepare_svhn}
+OPTIONS = {"svhn": add_svhn_options}  # of one data set only
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from scripts import prepare_data
-from stn_jax.data import mnist, mnist_builder
+from stn_jax.data import mnist, mnist_builder, svhn, svhn_files
+from tests.data import svhn_synthetic
 
 SCRIPT = Path(prepare_data.__file__)
 NAMES = (
@@ -154,6 +155,92 @@ def test_damaged_source_leaves_nothing_prepared(tmp_path, place):
         mnist.load(place)
 
 
+# --- SVHN
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A folder with the three splits, unpacked and packed."""
+    for split, count in (("train", 9), ("test", 5), ("extra", 7)):
+        entries = svhn_synthetic.random_entries(count)
+        folder = svhn_synthetic.write_folder(tmp_path / "numbers" / split, entries)
+        svhn_synthetic.pack(folder)
+    return tmp_path / "numbers"
+
+
+def test_svhn_from_local_files_then_says_that_it_is_there(tmp_path, place, numbers, capsys):
+    (numbers / "train/4.png").unlink()
+    arguments = ["svhn", "--from", str(numbers), "--size", "64", "128"]
+    prepare_data.main(arguments)
+    said = capsys.readouterr().out
+    assert "train: 8 crops of 9 images" in said
+    assert "left out: 1 with missing_image (there is no such image): 4.png" in said
+    for size in svhn.SIZES:
+        assert list(svhn.load(place, size=size).splits) == list(svhn.SPLITS)
+        assert svhn.load(place, size=size).fingerprint in said
+    written = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+    prepare_data.main(arguments)
+    said = capsys.readouterr().out
+    assert said.startswith("Already there, nothing done:") and "missing_image" in said
+    assert "Prepar" not in said
+    assert written == {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+
+
+def test_svhn_without_extra(place, numbers):
+    prepare_data.main(["svhn", "--from", str(numbers), "--no-extra"])
+    assert list(svhn.load(place, size=64).splits) == ["train", "test"]
+    with pytest.raises(FileNotFoundError):
+        svhn.load(place, size=128)
+    prepare_data.main(["svhn", "--from", str(numbers)])
+    assert list(svhn.load(place, size=64).splits) == list(svhn.SPLITS)
+
+
+def test_svhn_is_downloaded_once(place, numbers, monkeypatch):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=numbers)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setattr(svhn_files, "URL", f"http://127.0.0.1:{server.server_port}/")
+        prepare_data.main(["svhn"])
+        server.shutdown()
+        thread.join()
+    assert {p.name for p in (place / "svhn/archives").iterdir()} == {
+        f"{split}.tar.gz" for split in svhn.SPLITS
+    }
+    assert len(svhn.load(place, size=64).splits["extra"].label) == 7
+    prepare_data.main(["svhn", "--size", "128"])  # nobody answers any more
+
+
+def test_svhn_without_a_network_or_files(tmp_path, place, monkeypatch):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(svhn_files, "URL", f"http://127.0.0.1:{port}/")
+        monkeypatch.setattr(prepare_data, "CONNECT_TIMEOUT", 0.3)
+        with pytest.raises(SystemExit, match=r"cannot download .*train.tar.gz .*--from DIR") as e:
+            prepare_data.main(["svhn"])
+    assert "\n" not in str(e.value)
+    assert not place.exists()
+    with pytest.raises(SystemExit, match="has none of train.tar.gz, test.tar.gz, nor their"):
+        prepare_data.main(["svhn", "--from", str(tmp_path)])
+
+
+def test_svhn_failures_are_one_line(numbers, place):
+    (numbers / "test/digitStruct.mat").write_bytes(b"")
+    with pytest.raises(SystemExit, match="^prepare_data.py svhn: .*digitStruct.mat") as e:
+        prepare_data.main(["svhn", "--from", str(numbers)])
+    assert "\n" not in str(e.value)
+
+
 def test_help_explains_itself():
     def help_of(*words):
         environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
@@ -164,6 +251,7 @@ def test_help_explains_itself():
 
     assert all(name in help_of() for name in (*prepare_data.PREPARE, "--from", "STN_DATA_DIR"))
     assert "four idx files" in help_of("mnist")
+    assert "extra.tar.gz" in help_of("svhn")
 
 
 def test_unknown_data_set_names_the_known(capsys):

@@ -1,0 +1,150 @@
+"""SVHN's full numbers as published: an archive a split, of PNG files and a digitStruct.mat.
+
+Read are `train.tar.gz`, `test.tar.gz` and `extra.tar.gz`, or what lies in them, unpacked. Archives
+are streamed: nothing but the digitStruct.mat is put on disk.
+"""
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from PIL import Image
+from tqdm import tqdm
+
+from stn_jax.data import digit_struct
+from stn_jax.data.digit_struct import Entry
+from stn_jax.data.svhn import SPLITS
+
+URL = "http://ufldl.stanford.edu/housenumbers/"
+ANNOTATIONS = "digitStruct.mat"
+
+
+def find(folder: str | os.PathLike) -> dict[str, Path]:
+    """Return where each split is that a folder has: an unpacked folder, else an archive.
+
+    Raises:
+        FileNotFoundError: a split is unpacked but lacks its digitStruct.mat.
+    """
+    found = {}
+    for split in SPLITS:
+        unpacked, archive = Path(folder) / split, Path(folder) / f"{split}.tar.gz"
+        if (unpacked / ANNOTATIONS).is_file():
+            found[split] = unpacked
+        elif archive.is_file():
+            found[split] = archive
+        elif unpacked.is_dir():
+            raise FileNotFoundError(f"{unpacked} lacks {ANNOTATIONS}: unpack {archive.name} again.")
+    return found
+
+
+def read_entries(path: Path, *, scratch: Path) -> list[Entry]:
+    """Read the digitStruct.mat of a split.
+
+    Args:
+        path: as from `find`.
+        scratch: where that of an archive is put while it is read.
+
+    Raises:
+        ValueError: as `digit_struct.read`; the archive is damaged or has no digitStruct.mat; or an
+            image is described twice.
+    """
+    if path.is_dir():
+        return _parse(path / ANNOTATIONS, path)
+    copy = scratch / f"{path.name}.{ANNOTATIONS}"
+    try:
+        with _naming(path):
+            for name, file in _members(path):
+                if name == ANNOTATIONS:
+                    with copy.open("wb") as target:
+                        shutil.copyfileobj(file, target)
+                    break
+            else:
+                raise ValueError(f"{path}: has no {ANNOTATIONS}, so it is no archive of SVHN.")
+        return _parse(copy, path)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _parse(path: Path, split: Path) -> list[Entry]:
+    try:
+        progress = tqdm(
+            digit_struct.read(path),
+            total=digit_struct.count(path),
+            desc=f"{split.name}: {ANNOTATIONS}",
+            unit="image",
+            mininterval=1,
+            disable=None,
+        )
+        entries = list(progress)
+    except ValueError as error:
+        message = str(error)
+        # The copy is gone when somebody reads this.
+        raise ValueError(message.replace(str(path), f"{split}, {ANNOTATIONS}")) from error
+    name, times = Counter(entry.name for entry in entries).most_common(1)[0] if entries else ("", 0)
+    if times > 1:
+        raise ValueError(f"{split}, {ANNOTATIONS}: describes {name} {times} times.")
+    return entries
+
+
+def images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of those wanted images that are there, in any order.
+
+    An archive is always read to its end, where gzip keeps the checksum of all that was in it.
+
+    Raises:
+        ValueError: the archive is damaged or cut short; after images that may be damaged, too.
+    """
+    if path.is_dir():
+        for name in wanted:
+            file = path / name
+            if file.is_file():
+                yield name, file.read_bytes()
+        return
+    left = set(wanted)
+    with _naming(path):
+        for name, file in _members(path):
+            if name in left:
+                left.remove(name)
+                yield name, file.read()
+
+
+def decode(content: bytes) -> Image.Image | None:
+    """Return an image in RGB, or None if it is damaged."""
+    # SyntaxError and the like: how Pillow reports some damages.
+    damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except damages:
+        return None
+
+
+def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the files of a .tar.gz by their names without folders; to be read at once or never."""
+    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            if member.isfile():
+                yield PurePosixPath(member.name).name, archive.extractfile(member)
+        # tarfile takes an archive that ends in mid-header for complete, gzip does not.
+        while stream.read(1 << 20):
+            pass
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the archive in what is raised while it is read."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+        raise ValueError(
+            f"{path}: damaged or cut short ({error}); get it again, or unpack what is in it into "
+            f"{path.parent / path.name.removesuffix('.tar.gz')} to do without the rest."
+        ) from error

@@ -1,0 +1,97 @@
+import importlib.util
+import logging
+
+import numpy as np
+import pytest
+
+from stn_jax.data import svhn_builder
+from tests.data import svhn_synthetic as synthetic
+
+
+def prepare(place, manual_dir):
+    import tensorflow_datasets as tfds
+
+    builder = svhn_builder.builder_class()(data_dir=place)
+    builder.download_and_prepare(
+        file_format="array_record",
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False),
+    )
+    return builder
+
+
+@pytest.fixture
+def source(tmp_path):
+    synthetic.write_folder(tmp_path / "source/train", synthetic.random_entries(12))
+    synthetic.write_folder(tmp_path / "source/test", synthetic.random_entries(5, seed=1))
+    synthetic.pack(tmp_path / "source/test")
+    return tmp_path / "source"
+
+
+def test_images_digits_and_boxes_come_back(source, tmp_path):
+    (source / "test/digitStruct.mat").unlink()  # so the archive is read
+    builder = prepare(tmp_path / "place", source)
+    assert set(builder.info.splits) == {"train", "test"}
+    for split, entries in (
+        ("train", synthetic.random_entries(12)),
+        ("test", synthetic.random_entries(5, seed=1)),
+    ):
+        examples = {e["name"].decode(): e for e in builder.as_data_source(split)}
+        assert examples.keys() == {name for name, _, _ in entries}
+        for name, labels, boxes in entries:
+            example = examples[name]
+            np.testing.assert_array_equal(example["image"], synthetic.pixels(name))
+            digits = example["digits"]
+            assert list(digits["label"]) == [label % 10 for label in labels]
+            left, top, width, height = np.array(boxes).T
+            expected = np.stack([top / 30, left / 40, (top + height) / 30, (left + width) / 40], 1)
+            np.testing.assert_allclose(np.stack(digits["bbox"]), expected, rtol=1e-6)
+
+
+def test_what_is_damaged_is_left_out_with_a_warning(source, tmp_path, caplog):
+    (source / "train/3.png").unlink()
+    (source / "train/5.png").write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING):
+        builder = prepare(tmp_path / "place", source)
+    assert builder.info.splits["train"].num_examples == 10
+    assert "2 images are missing or damaged, and left out: 3.png, 5.png" in caplog.text
+
+
+def test_boxes_that_tfds_would_refuse():
+    boxes = np.array([[-4, 5, 8, 40], [50, 1, 3, 3], [1, 2, -3, np.nan], [1, 2, np.inf, 3]])
+    got = svhn_builder.relative_boxes(boxes, (40, 30))
+    expected = [[5 / 30, 0, 1, 0.1], [1 / 30, 1, 4 / 30, 1], [2 / 30, 1 / 40] * 2]
+    np.testing.assert_allclose(got[:3], expected)
+    assert np.isfinite(got).all() and (got >= 0).all() and (got <= 1).all()
+    assert (got[:, :2] <= got[:, 2:]).all()
+
+
+def test_a_folder_with_only_one_split_is_refused(source, tmp_path):
+    (source / "train").rename(source / "other")
+    with pytest.raises(FileNotFoundError, match="lacks train"):
+        prepare(tmp_path / "place", source)
+
+
+def test_builder_describes_itself(tmp_path):
+    builder = svhn_builder.builder_class()(data_dir=tmp_path)
+    assert builder.info.full_name == f"stn_svhn/{svhn_builder.RELEASE}"
+    assert "202,353 extra" in builder.info.description
+    assert "Unsupervised Feature Learning" in builder.info.citation
+    assert builder.url_infos == {}
+
+
+def test_tfds_own_test_of_builders(source, tmp_path):
+    missing = [m for m in ("tensorflow", "dill") if importlib.util.find_spec(m) is None]
+    if missing:
+        pytest.skip(f"tfds.testing.DatasetBuilderTestCase needs {' and '.join(missing)}")
+    import unittest
+
+    import tensorflow_datasets as tfds
+
+    class StnSvhnTest(tfds.testing.DatasetBuilderTestCase):
+        DATASET_CLASS = svhn_builder.builder_class()
+        SPLITS = {"train": 12, "test": 5}
+        EXAMPLE_DIR = str(source)
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(StnSvhnTest).run(result)
+    assert result.wasSuccessful(), result.failures + result.errors

@@ -167,7 +167,8 @@ def fetch_svhn(folder: Path, splits: Sequence[str]) -> Path:
         url, path = f"{svhn_files.URL}{split}.tar.gz", folder / f"{split}.tar.gz"
         if not path.is_file():
             check_connection(url, otherwise=f"get {path.name} elsewhere and use --from DIR")
-            download.fetch(url, path, timeout=CONNECT_TIMEOUT)
+            _, checksum = svhn_files.CHECKSUMS[split]
+            download.fetch(url, path, timeout=CONNECT_TIMEOUT, sha256=checksum)
     return folder
 
 

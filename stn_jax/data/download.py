@@ -1,5 +1,6 @@
 """Downloads of large files that go on where they were interrupted."""
 
+import hashlib
 import http.client
 import os
 import time
@@ -13,7 +14,7 @@ RETRIES = 5  # in a row, without a byte gained
 PAUSE = 2.0  # seconds before each
 
 
-def fetch(url: str, path: Path, *, timeout: float) -> None:
+def fetch(url: str, path: Path, *, timeout: float, sha256: str) -> None:
     """Download a file; only a whole one gets its name.
 
     What has come lies in `<path>.part`. A later call asks the server for the rest only, provided
@@ -23,11 +24,13 @@ def fetch(url: str, path: Path, *, timeout: float) -> None:
         url: http or https.
         path: where the file is to be; folders are made.
         timeout: seconds of silence until the connection counts as lost.
+        sha256: of the file, in hex digits.
 
     Raises:
         ConnectionError: the connection fails again and again, or the server refuses; what has come
             is kept.
-        OSError: the disk is full, for example; likewise.
+        OSError: the disk is full, for example; likewise. Or the file is another one than it
+            should be: it is deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -46,6 +49,11 @@ def fetch(url: str, path: Path, *, timeout: float) -> None:
         ) as e:
             reason = str(e) or type(e).__name__
         if reason is None:
+            with part.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
+                part.unlink()
+                raise OSError(f"{url} has the SHA-256 sum {found}, not {sha256}: deleted.")
             part.replace(path)
             _validator_path(part).unlink(missing_ok=True)
             return

@@ -24,6 +24,22 @@ from stn_jax.data.digit_struct import Entry
 from stn_jax.data.svhn import SPLITS
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
+# Of each split's archive: bytes, SHA-256. The publisher gives none; they are as others who keep the
+# data set have noted them (Hugging Face's `datasets`; docTR has those of train and test).
+CHECKSUMS = {
+    "train": (
+        404_141_560,
+        "4b17bb33b6cd8f963493168f80143da956f28ec406cc12f8e5745a9f91a51898",
+    ),
+    "test": (
+        276_555_967,
+        "57ac9ceb530e4aa85b55d991be8fc49c695b3d71c6f6a88afea86549efde7fb5",
+    ),
+    "extra": (
+        1_955_489_752,
+        "e857e27d1e65bd1e7d3959b094061777f6506bbc39889a0df3bba6a729d60f9c",
+    ),
+}
 ANNOTATIONS = "digitStruct.mat"
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from stn_jax.data.svhn import Numbers
 
+CHUNK = 1000  # numbers
+
 
 class Selection:
     """Rows of several memory-mapped sets, as if they were one."""
@@ -31,9 +33,12 @@ class Selection:
         fields = []
         for arrays in zip(*self._parts, strict=True):
             field = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
-            for number, array in enumerate(arrays):
-                here = part_of == number
-                field[here] = array[rows[here] - self._starts[number]]
+            # In pieces: what is read of a memory-mapped array at once is held twice.
+            for start in range(0, len(rows), CHUNK):
+                piece = slice(start, start + CHUNK)
+                for number, array in enumerate(arrays):
+                    here = part_of[piece] == number
+                    field[piece][here] = array[rows[piece][here] - self._starts[number]]
             fields.append(field)
         return Numbers(*fields)
 

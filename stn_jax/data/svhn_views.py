@@ -135,12 +135,17 @@ def _place(
         return scale, jax.random.uniform(shift_key, (2,), minval=-1, maxval=1) * (1 - scale)
 
     scale, shift = jax.vmap(draw)(keys)
-    # -1 and +1 are outer edges here: half of the canvas is as many pixels, wherever it lies. At
-    # half the crop's size the bilinear taps are then the mean of four pixels each.
+    # -1 and +1 are outer edges here: half of the canvas is as many pixels, wherever it lies.
     theta = jnp.concatenate([1 / scale, -shift / scale], axis=-1)
     shape = (view.canvas, view.canvas)
     grid = geometry.attention_grid(theta, shape, align_corners=False)
     placed = geometry.sample(images, grid, align_corners=False)
+    # Below half its size, the crop's bilinear taps would leave pixels out: it is halved before.
     side = images.shape[1]
+    if side % 2 == 0:
+        quarters = images.reshape(len(images), side // 2, 2, side // 2, 2, images.shape[-1])
+        halved = geometry.sample(jnp.mean(quarters, axis=(2, 4)), grid, align_corners=False)
+        small = scale * view.canvas < side / 2
+        placed = jnp.where(small[:, :, None, None], halved, placed)
     centred = boxes * (2 / side) - 1
     return placed, (centred * scale + jnp.tile(shift, 2) + 1) * (view.canvas / 2)

@@ -30,10 +30,20 @@ def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
 
     The training set is train and extra less those held out for choosing hyperparameters (A.5),
     whichever of the two is evaluated on.
+
+    Raises:
+      ConfigError: if there is no such set, or nothing would be left to train on.
     """
+    if config.data.evaluate_on not in ("test", "validation"):
+        raise ConfigError(
+            f"data.evaluate_on={config.data.evaluate_on!r} is neither 'test' nor 'validation'."
+        )
     loaded = svhn.load(config.runtime.data_dir or None, size=config.data.size)
     parts = [loaded.splits[name] for name in ("train", "extra") if name in loaded.splits]
-    train, held_out = hold_out(Selection(parts), config.data.held_out, seed=HELD_OUT_SEED)
+    try:
+        train, held_out = hold_out(Selection(parts), config.data.held_out, seed=HELD_OUT_SEED)
+    except ValueError as error:
+        raise ConfigError(f"data.held_out={config.data.held_out}: {error}") from error
     evaluated = {"test": Selection([loaded.splits["test"]]), "validation": held_out}
     return loaded, train, evaluated[config.data.evaluate_on]
 

@@ -3,8 +3,9 @@
 # Of the arrays in MNIST's published files: stn_jax.data.mnist.PUBLISHED_FINGERPRINT, repeated
 # because this package imports nothing of the others. A run on other digits is marked in the tables.
 MNIST_FINGERPRINT = "ceda791d3e53beaf"
-# The official test images of SVHN's full numbers; a run on fewer is marked.
-SVHN_NUM_TESTED = 13_068
+# SVHN's full numbers of five digits at most, train and extra together, and test; a run on fewer is
+# marked.
+SVHN_NUM_TRAIN, SVHN_NUM_TEST = 235_754, 13_068
 
 # Jaderberg et al. 2015, Table 1 (left): test error in % on distorted MNIST after 150k iterations,
 # mean of 3 seeds. (model, transform) -> distortion -> error; None: not published.

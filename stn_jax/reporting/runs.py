@@ -42,7 +42,8 @@ class Run:
       seeds: in the order of every list of measurements.
       parameters: the number of trainable scalars.
       fingerprint: of the data.
-      num_tested: examples of the set that is evaluated on; None where the record does not say.
+      num_trained: examples that are trained on; None where the record does not say.
+      num_tested: examples of the set that is evaluated on; likewise.
       status: "finished", "diverged" or "unfinished".
       step: the last step that the record knows of.
       seconds: time in training, of all seeds together.
@@ -58,6 +59,7 @@ class Run:
     seeds: list[int]
     parameters: int
     fingerprint: str
+    num_trained: int | None
     num_tested: int | None
     status: str
     step: int
@@ -132,6 +134,7 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
             seeds=list(config["seeds"]),
             parameters=run["parameters"],
             fingerprint=run["data"]["fingerprint"],
+            num_trained=run["data"].get("train"),
             num_tested=run["data"].get("test"),
             status=_status(lines),
             step=max(line.get("step", 0) for line in lines),

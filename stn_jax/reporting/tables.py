@@ -10,7 +10,8 @@ from stn_jax.reporting.published import (
     MNIST_3D,
     MNIST_3D_NOTES,
     MNIST_FINGERPRINT,
-    SVHN_NUM_TESTED,
+    SVHN_NUM_TEST,
+    SVHN_NUM_TRAIN,
     TABLE_1,
     TABLE_1_NOTES,
     TABLE_2,
@@ -384,9 +385,13 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
     ]
     if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:
         texts.append(f"data {run.fingerprint}, not the published MNIST")
-    of_table_2 = run.experiment == "svhn" and run.config["recipe"] == "paper"
-    if of_table_2 and run.num_tested != SVHN_NUM_TESTED:
-        texts.append(f"tested on {run.num_tested:,} images, not the {SVHN_NUM_TESTED:,} of SVHN")
+    if run.experiment == "svhn" and run.config["recipe"] == "paper":
+        num_train = SVHN_NUM_TRAIN - run.config["data"]["held_out"]
+        if (run.num_trained, run.num_tested) != (num_train, SVHN_NUM_TEST):
+            texts.append(
+                f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "
+                f"SVHN's {num_train:,} and {SVHN_NUM_TEST:,}"
+            )
     return ", ".join(texts)
 
 

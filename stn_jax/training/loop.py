@@ -188,6 +188,9 @@ def load_state(like: TrainState, workdir: str | Path) -> TrainState:
     Raises:
       RunError: if there is no checkpoint, or one of a different model.
     """
+    # Or else Orbax wants the devices that saved it.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
     directory = Path(workdir) / CHECKPOINTS
     with contextlib.closing(Checkpoints(directory)) as checkpoints:
         if checkpoints.latest_step is None:

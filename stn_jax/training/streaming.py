@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from stn_jax.training.errors import ConfigError
 from stn_jax.training.step import step_keys
 
 NUM_THREADS = 8
@@ -32,14 +33,24 @@ def stream(
       stop: the step after the last.
       steps_per_call: steps of one call.
 
-    Yields:
+    Returns:
       For each call the pytree, its leaves with leading axes [seeds, steps_per_call].
+
+    Raises:
+      ConfigError: if JAX may not use the host's processor.
     """
     import grain  # Takes most of a second, and only data of this size need it.
 
-    def read_call(first: int) -> Any:
+    try:
         # Keys on the accelerator would wait in line behind the training steps.
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise ConfigError(
+            "reading batches on the host needs JAX's CPU backend: set JAX_PLATFORMS=cuda,cpu."
+        ) from error
+
+    def read_call(first: int) -> Any:
+        with jax.default_device(host):
             of_seeds = [
                 _stack([read(step_keys(seed, first + i)[0]) for i in range(steps_per_call)])
                 for seed in seeds

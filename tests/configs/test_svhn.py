@@ -85,6 +85,13 @@ def test_selections_that_make_no_run_are_explained(selection, message):
         CONFIG.get_config(selection)
 
 
-def test_sweeps_over_two_recipes_are_refused():
-    with pytest.raises(ValueError, match="recipe reduced is on canvases or crops, got 64px"):
-        CONFIG.sweep("crops,64px")
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ("crops,64px", "recipe reduced is on canvases or crops, got 64px"),
+        ("paper,reduced", "a table has one recipe, got paper, reduced"),
+    ],
+)
+def test_sweeps_over_two_recipes_are_refused(selection, message):
+    with pytest.raises(ValueError, match=message):
+        CONFIG.sweep(selection)

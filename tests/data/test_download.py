@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import http.server
 import threading
 
@@ -8,6 +9,8 @@ import pytest
 from stn_jax.data import download
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 700_000, np.uint8).tobytes()
+
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server:
@@ -73,7 +76,7 @@ def server(monkeypatch):
 
 def test_a_file_and_nothing_else(server, tmp_path):
     path = tmp_path / "folder/file"
-    download.fetch(server.url, path, timeout=5)
+    download.fetch(server.url, path, timeout=5, sha256=SHA256)
     assert path.read_bytes() == CONTENT
     assert [p.name for p in path.parent.iterdir()] == ["file"]
     assert server.requests == [None]
@@ -81,7 +84,7 @@ def test_a_file_and_nothing_else(server, tmp_path):
 
 def test_goes_on_where_the_connection_broke(server, tmp_path):
     server.plan = [300_000, 0, 100_000, 0, 0]
-    download.fetch(server.url, tmp_path / "file", timeout=5)
+    download.fetch(server.url, tmp_path / "file", timeout=5, sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.requests == [None, *["bytes=300000-"] * 2, *["bytes=400000-"] * 3]
 
@@ -89,11 +92,11 @@ def test_goes_on_where_the_connection_broke(server, tmp_path):
 def test_a_later_call_goes_on(server, tmp_path):
     server.plan = [300_000] + [0] * 6
     with pytest.raises(ConnectionError, match="300,000 bytes are in .*file.part, call again"):
-        download.fetch(server.url, tmp_path / "file", timeout=5)
+        download.fetch(server.url, tmp_path / "file", timeout=5, sha256=SHA256)
     assert not (tmp_path / "file").exists()
     server.requests.clear()
     server.plan.clear()
-    download.fetch(server.url, tmp_path / "file", timeout=5)
+    download.fetch(server.url, tmp_path / "file", timeout=5, sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.requests == ["bytes=300000-"]
 
@@ -104,12 +107,13 @@ def test_starts_again_where_it_cannot_go_on(server, tmp_path, change):
         server.tag = ""
     server.plan = [300_000] + [0] * 6
     with contextlib.suppress(ConnectionError):
-        download.fetch(server.url, tmp_path / "file", timeout=5)
+        download.fetch(server.url, tmp_path / "file", timeout=5, sha256=SHA256)
     server.plan.clear()
     if change == "other file":
         server.content, server.tag = CONTENT[::-1], '"two"'
     server.ranges = change != "no ranges"
-    download.fetch(server.url, tmp_path / "file", timeout=5)
+    expected = hashlib.sha256(server.content).hexdigest()
+    download.fetch(server.url, tmp_path / "file", timeout=5, sha256=expected)
     assert (tmp_path / "file").read_bytes() == server.content
 
 
@@ -117,11 +121,17 @@ def test_starts_again_where_it_cannot_go_on(server, tmp_path, change):
 def test_a_part_that_is_whole_or_too_long(server, tmp_path, there):
     (tmp_path / "file.part").write_bytes((CONTENT + bytes(50))[:there])
     (tmp_path / "file.part.version").write_text('"one"')
-    download.fetch(server.url, tmp_path / "file", timeout=5)
+    download.fetch(server.url, tmp_path / "file", timeout=5, sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_what_the_server_refuses_is_not_tried_again(server, tmp_path):
     with pytest.raises(ConnectionError, match="404"):
-        download.fetch(server.url + "s", tmp_path / "file", timeout=5)
+        download.fetch(server.url + "s", tmp_path / "file", timeout=5, sha256=SHA256)
     assert len(server.requests) == 1
+
+
+def test_another_file_than_expected_is_deleted(server, tmp_path):
+    with pytest.raises(OSError, match="has the SHA-256 sum .*, not 00: deleted"):
+        download.fetch(server.url, tmp_path / "file", timeout=5, sha256="00")
+    assert not (tmp_path / "file").exists() and not (tmp_path / "file.part").exists()

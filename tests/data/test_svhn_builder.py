@@ -76,7 +76,9 @@ def test_builder_describes_itself(tmp_path):
     assert builder.info.full_name == f"stn_svhn/{svhn_builder.RELEASE}"
     assert "202,353 extra" in builder.info.description
     assert "Unsupervised Feature Learning" in builder.info.citation
-    assert builder.url_infos == {}
+    known = {info.filename: info.size for info in builder.url_infos.values()}
+    assert set(known) == {"train.tar.gz", "test.tar.gz", "extra.tar.gz"}
+    assert sum(known.values()) == 2_636_187_279
 
 
 def test_tfds_own_test_of_builders(source, tmp_path):

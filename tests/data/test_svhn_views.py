@@ -167,3 +167,13 @@ def test_held_out_numbers_are_never_trained_on():
     np.testing.assert_array_equal(again.read().image, kept.read().image)
     with pytest.raises(ValueError, match="30 numbers cannot be held out of 30"):
         hold_out(Selection([numbers(30)]), 30, seed=1)
+
+
+def test_small_numbers_on_canvases_do_not_alias():
+    """A fine checkerboard becomes grey where it is shown below half its size."""
+    image = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+    image[:, ::2, ::2] = image[:, 1::2, 1::2] = 255
+    data = on_device(numbers(4)._replace(image=image))
+    view = View(canvas=SIZE, scale=(0.3, 0.49))
+    found = svhn_views.fixed_views(Indexed(data, jnp.arange(4)), view=view)
+    assert np.abs(found.image).max() < 1e-6

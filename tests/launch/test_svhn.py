@@ -81,6 +81,18 @@ def test_nothing_to_evaluate_on(place):
         svhn.make_problem(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("evaluate_on", "val", "data.evaluate_on='val' is neither 'test' nor 'validation'"),
+        ("held_out", 5000, "data.held_out=5000: 5000 numbers cannot be held out of 32"),
+    ],
+)
+def test_fields_that_do_not_fit_the_data(place, field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        svhn.make_problem(config_for(place, **{f"data.{field}": value}))
+
+
 def test_other_data_than_the_run_s(place):
     config = config_for(place).to_dict()
     with pytest.raises(ConfigError, match="the run's data have the fingerprint 77"):

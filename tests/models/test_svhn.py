@@ -8,7 +8,7 @@ from flax import nnx
 
 from stn_jax.models import layers, svhn
 from stn_jax.models.pure import count_params, functional
-from stn_jax.models.svhn import LAYERS, ImageLocalisation, SequenceCNN, svhn_model
+from stn_jax.models.svhn import ImageLocalisation, SequenceCNN, svhn_model
 
 IMAGE = (64, 64, 3)
 
@@ -202,9 +202,3 @@ def test_width_scales_filters_and_units_but_no_localiser():
 def test_networks_that_there_are_not(options, message):
     with pytest.raises(ValueError, match=message):
         svhn_model(**{"name": "cnn", "input_shape": IMAGE, **options})
-
-
-def test_as_many_positions_as_the_paper_has():
-    """H8."""
-    assert (svhn.NUM_POSITIONS, svhn.NUM_CLASSES) == (5, 11)
-    assert set(LAYERS) == {"slides", "appendix"}

@@ -323,7 +323,7 @@ def test_volumes_have_a_table_without_published_numbers(tmp_path):
 SVHN = load_config_module("configs/svhn.py")
 
 
-def write_svhn(folder, selection, error, *, tested=13_068):
+def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068):
     """Write the record of a finished run on house numbers."""
     config = SVHN.get_config(selection).to_dict()
     steps = config["training"]["num_steps"]
@@ -333,7 +333,7 @@ def write_svhn(folder, selection, error, *, tested=13_068):
             "name": config["name"],
             "config": config,
             "parameters": 1000,
-            "data": {"name": "svhn", "fingerprint": "0123", "train": 5, "test": tested},
+            "data": {"name": "svhn", "fingerprint": "0123", "train": trained, "test": tested},
         },
         {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
         {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error]},
@@ -362,11 +362,13 @@ def test_table_2_has_one_row_a_network_and_a_column_a_size(tmp_path):
     assert len(table.rows) == 5
 
 
-def test_part_of_svhn_is_not_table_2(tmp_path):
-    write_svhn(tmp_path / "a", "CNN,64px", 30.0, tested=1027)
+@pytest.mark.parametrize("sizes", [{"tested": 1027}, {"trained": 28_401}])
+def test_part_of_svhn_is_not_table_2(tmp_path, sizes):
+    """The latter without the images of `extra`."""
+    write_svhn(tmp_path / "a", "CNN,64px", 30.0, **sizes)
     (table,) = build_tables(find_runs([tmp_path]), svhn_config)
     assert table.cells[Place("64px", "CNN", "")].marks == "s"
-    assert any("tested on 1,027 images, not the 13,068 of SVHN" in n for n in notes(table, "s"))
+    assert any("images, not on SVHN's 230,754 and 13,068" in note for note in notes(table, "s"))
 
 
 def test_house_numbers_in_small_have_a_table_of_their_own(tmp_path):

@@ -41,6 +41,8 @@ def svhn() -> tuple[ConfigDict, Problem]:
     config = toy_config(**{"training.num_steps": 4, "runtime.steps_per_call": 1})
     config.update_from_flattened_dict({"training.log_every": 1, "runtime.checkpoint_every": 4})
     config.update_from_flattened_dict({"training.eval_every": 4})
+    # Adam would not notice gradients that are all too large by a factor.
+    config.update_from_flattened_dict({"optimizer.name": "sgd", "optimizer.learning_rate": 0.1})
     model = functional(
         lambda rngs: SequenceCNN(
             (12, 12, 3),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -176,32 +176,42 @@ def region_box(theta: jax.Array, transform: Transform, shape: Sequence[int]) -> 
     return jnp.clip(box, 0, jnp.asarray([(*shape[::-1], *shape[::-1])], box.dtype))
 
 
-def open_signs(config: dict[str, Any], fingerprint: str) -> tuple[ConfigDict, Signs, Signs, Any]:
-    """Load what a run was trained and evaluated on.
+class Opened(NamedTuple):
+    """What a run was trained and evaluated on.
+
+    Attributes:
+      tracks: the training signs that are held out for validation: whole tracks, one a class. A run
+        that is evaluated on the test set has been trained on them.
+      scale: mean and standard deviation of the images that the run was trained on.
+    """
+
+    tracks: Signs
+    scale: tuple[float, float]
+
+
+def open_signs(config: dict[str, Any], fingerprint: str) -> Opened:
+    """Load the signs of a run again; the test set has no tracks to follow.
 
     Args:
       config: the run's config, as its record has it.
       fingerprint: of the run's data.
 
-    Returns:
-      The config; what the run evaluated on; the tracks held out for validation, which a run that is
-      evaluated on the test set has been trained on; and a function from uint8 images to what the
-      run's network sees.
-
     Raises:
       ConfigError: if the data here are not those of the run.
     """
-    config = ConfigDict(config)
-    loaded, train, evaluated = load_splits(config)
+    loaded, train, _ = load_splits(ConfigDict(config))
     if loaded.fingerprint != fingerprint:
         raise ConfigError(
             f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
             f"{loaded.fingerprint}."
         )
     _, held_out = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
-    scale = mean_and_std(train.image)
+    return Opened(loaded.train.select(held_out), mean_and_std(train.image))
 
-    def see(images: np.ndarray) -> jax.Array:
-        return as_input(jnp.asarray(images, jnp.float32) / 255, scale, config.data.normalise)
 
-    return config, evaluated, loaded.train.select(held_out), see
+def as_affine(theta: jax.Array, transform: Transform) -> jax.Array:
+    """Return the affine parameters [B, 6] of theta [B, P] of a family of affine transforms."""
+    corners = transform.grid(theta, (2, 2))
+    centre = jnp.mean(corners, axis=(1, 2))
+    x, y = (corners[:, 0, 1] - corners[:, 0, 0]) / 2, (corners[:, 1, 0] - corners[:, 0, 0]) / 2
+    return jnp.stack([x, y, centre], axis=-1).reshape(-1, 6)

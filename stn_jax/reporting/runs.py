@@ -42,6 +42,7 @@ class Run:
       seeds: in the order of every list of measurements.
       parameters: the number of trainable scalars.
       fingerprint: of the data.
+      data: what the record calls the data; None where it does not.
       num_tested: examples of the set that is evaluated on; None where the record does not say.
       status: "finished", "diverged" or "unfinished".
       step: the last step that the record knows of.
@@ -58,6 +59,7 @@ class Run:
     seeds: list[int]
     parameters: int
     fingerprint: str
+    data: str | None
     num_tested: int | None
     status: str
     step: int
@@ -132,6 +134,7 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
             seeds=list(config["seeds"]),
             parameters=run["parameters"],
             fingerprint=run["data"]["fingerprint"],
+            data=run["data"].get("name"),
             num_tested=run["data"].get("test"),
             status=_status(lines),
             step=max(line.get("step", 0) for line in lines),

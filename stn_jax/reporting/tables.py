@@ -112,6 +112,7 @@ class Layout(NamedTuple):
       digits: the digits of the paper.
       toy_recipes: those that are not compared with the paper, whatever the digits.
       toy_columns: columns that only they have.
+      decimals: of the published numbers.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Layout(NamedTuple):
     digits: str = "mnist"
     toy_recipes: tuple[str, ...] = ("quickstart",)
     toy_columns: tuple[str, ...] = ()
+    decimals: int = 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -173,6 +175,7 @@ LAYOUTS = {
         digits="gtsrb",
         toy_recipes=("fast",),
         toy_columns=("short",),
+        decimals=2,
     ),
 }
 
@@ -237,6 +240,7 @@ class Table:
       recipe: the config's recipe.
       stem: the table's file name without its ending.
       compared: whether published numbers stand beside ours.
+      decimals: of these.
       title: what it shows, with the settings that hold for all of it.
       columns: the distortions.
       rows: (model, transform).
@@ -248,6 +252,7 @@ class Table:
     recipe: str
     stem: str
     compared: bool
+    decimals: int
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, str], ...]
@@ -346,6 +351,7 @@ def _table(
         recipe=recipe,
         stem=f"{layout.stem}_{recipe}" if of_paper else f"{toy_stem}_{recipe}_{digits}",
         compared=compared,
+        decimals=layout.decimals,
         title=f"{what}{spread}. {_settings(recipe, list(references.values()), seeds)}",
         columns=columns,
         rows=rows,

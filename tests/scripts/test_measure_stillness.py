@@ -109,3 +109,18 @@ def test_following_the_sign_leaves_nothing_that_changes():
     fixed = np.broadcast_to(follow.mean(axis=0), follow.shape)
     before = measure_stillness.change(frames)
     assert measure_stillness.change(measure_stillness.warp(frames, fixed)) > 0.8 * before
+
+
+def test_a_box_that_moves_wanders_unless_it_is_followed():
+    """Two boxes of side 8, 2 px apart: each corner is 1 px from the mean, 12.5 % of a side."""
+    box = np.float32([[4, 6, 12, 14], [6, 6, 14, 14]])
+    corners = measure_stillness.box_corners(box, (21, 21))
+    np.testing.assert_allclose(corners[0, :2] * 10 + 10, [[3.5, 5.5], [11.5, 5.5]], atol=1e-5)
+    assert measure_stillness.wander(corners) == pytest.approx(12.5, rel=1e-5)
+    follow = np.float32([[0.4, 0, x / 10, 0, 0.5, 0] for x in (-2.5, -0.5)])
+    found = measure_stillness.undo(follow, corners)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(found[0, :, 0], [-1, 1, 1, -1], atol=1e-5)
+    assert measure_stillness.wander(found) < 1e-3
+    back = np.einsum("nij,nkj->nki", follow.reshape(-1, 2, 3)[..., :2], found)
+    np.testing.assert_allclose(back + follow.reshape(-1, 2, 3)[:, None, :, 2], corners, atol=1e-6)

@@ -189,27 +189,21 @@ def follow_tracks(
       The first transformer's transform as affine parameters [N, 6], and the classes [N].
     """
     network = open_network(run.config, run.folder, gtsrb.make_model)
-    transform = gtsrb.transform_of(ConfigDict(run.config))
-    normalise = run.config["data"]["normalise"]
-
-    @jax.jit
-    def look(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        images = gtsrb.as_input(images.astype(jnp.float32) / 255, scale, normalise)
-        logits, extra = network(images)
-        return gtsrb.as_affine(extra["theta"][:, 0], transform), jnp.argmax(logits, axis=-1)
-
+    config = ConfigDict(run.config)
+    look = jax.jit(lambda images: gtsrb.look(network, images, config, scale))
     count = len(tracks.label)
     parts = [look(tracks.image[i : i + CHUNK]) for i in range(0, count, CHUNK)]
     affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
     return affine, read
 
 
-def apply_to_tracks(run: Run, indices: Sequence[int]) -> TrackExamples:
+def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -> TrackExamples:
     """Show frames of held-out tracks to the network of a run's first seed.
 
     Args:
       run: of traffic signs, with a transformer.
       indices: which tracks: one is held out of each class, in the classes' order.
+      frames: of each track, evenly spaced from the first to the last.
 
     Raises:
       ConfigError: if the data are not those of the run.
@@ -217,24 +211,48 @@ def apply_to_tracks(run: Run, indices: Sequence[int]) -> TrackExamples:
       RunError: if the run has no checkpoint.
     """
     tracks, scale = gtsrb.open_signs(run.config, run.fingerprint)
+    shown = tracks.select(frames_of(tracks, indices, frames))
+    affine, read = follow_tracks(run, shown, scale)
+    return sign_examples(f"{run.name}, seed {run.seeds[0]}", shown, affine, read, frames=frames)
+
+
+def frames_of(tracks: Signs, indices: Sequence[int], frames: int) -> np.ndarray:
+    """Return the rows of some frames, evenly spaced, of the tracks at some indices, in turn.
+
+    Raises:
+      IndexError: if there is no such track.
+    """
     numbers = np.unique(tracks.track)
     if wrong := [i for i in indices if not 0 <= i < len(numbers)]:
         raise IndexError(f"there is no track {wrong[0]}: there are 0 to {len(numbers) - 1}.")
     rows = []
     for number in numbers[np.asarray(indices)]:
-        frames = np.flatnonzero(tracks.track == number)
-        rows.append(frames[np.rint(np.linspace(0, len(frames) - 1, FRAMES)).astype(int)])
-    shown = tracks.select(np.concatenate(rows))
-    affine, read = follow_tracks(run, shown, scale)
+        whole = np.flatnonzero(tracks.track == number)
+        rows.append(whole[np.rint(np.linspace(0, len(whole) - 1, frames)).astype(int)])
+    return np.concatenate(rows)
+
+
+def sign_examples(
+    name: str, shown: Signs, affine: np.ndarray, read: np.ndarray, *, frames: int
+) -> TrackExamples:
+    """Put together what is drawn of signs [N * frames], a track after the other.
+
+    Args:
+      name: the run's.
+      shown: the signs.
+      affine: [N * frames, 6], of the first transformer.
+      read: [N * frames], the classes that the network reads.
+      frames: of each track.
+    """
     inputs, shape = shown.image.astype(np.float32) / 255, shown.image.shape[1:3]
     corners = geometry.to_pixels(geometry.affine_grid(affine, (2, 2)), shape)
     outputs = geometry.sample(inputs, geometry.affine_grid(affine, shape))
 
     def by_track(array: jax.Array) -> np.ndarray:
-        return np.asarray(array).reshape(len(rows), FRAMES, *array.shape[1:])
+        return np.asarray(array).reshape(-1, frames, *array.shape[1:])
 
     return TrackExamples(
-        name=f"{run.name}, seed {run.seeds[0]}",
+        name=name,
         inputs=by_track(inputs),
         corners=by_track(corners),
         boxes=by_track(shown.box),

@@ -1,6 +1,6 @@
 """Traffic signs: data, network and problem from a config."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -215,3 +215,26 @@ def as_affine(theta: jax.Array, transform: Transform) -> jax.Array:
     centre = jnp.mean(corners, axis=(1, 2))
     x, y = (corners[:, 0, 1] - corners[:, 0, 0]) / 2, (corners[:, 1, 0] - corners[:, 0, 0]) / 2
     return jnp.stack([x, y, centre], axis=-1).reshape(-1, 6)
+
+
+def look(
+    network: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    images: jax.Array,
+    config: ConfigDict,
+    scale: tuple[float, float],
+) -> tuple[jax.Array, jax.Array]:
+    """Show signs to a network with a transformer before its first convolution.
+
+    Args:
+      network: function of its inputs, giving logits and what it reports beside them.
+      images: uint8 [B, S, S, 3].
+      config: the network's.
+      scale: as in `Opened`.
+
+    Returns:
+      The first transformer's transform as affine parameters [B, 6], and the classes [B].
+    """
+    images = as_input(images.astype(jnp.float32) / 255, scale, config.data.normalise)
+    logits, extra = network(images)
+    affine = as_affine(extra["theta"][:, 0], transform_of(config))
+    return affine, jnp.argmax(logits, axis=-1)

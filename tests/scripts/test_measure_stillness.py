@@ -10,11 +10,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from scripts import make_figures, make_tables, measure_stillness
+from scripts import make_figures, make_tables, measure_stillness, show_signs
 from stn_jax import geometry
 from stn_jax.data import gtsrb_files, gtsrb_prepare
 from stn_jax.launch.examples import apply_to_tracks
+from stn_jax.launch.replay_signs import replay_signs
 from stn_jax.reporting.runs import find_runs
+from stn_jax.training.errors import ConfigError
 from tests.data import gtsrb_synthetic as synthetic
 
 ROOT = Path(measure_stillness.__file__).parents[1]
@@ -124,3 +126,32 @@ def test_a_box_that_moves_wanders_unless_it_is_followed():
     assert measure_stillness.wander(found) < 1e-3
     back = np.einsum("nij,nkj->nki", follow.reshape(-1, 2, 3)[..., :2], found)
     np.testing.assert_allclose(back + follow.reshape(-1, 2, 3)[:, None, :, 2], corners, atol=1e-6)
+
+
+def test_training_again_ends_where_the_run_did(run):
+    """G12: before training the region is the whole image."""
+    examples, steps = replay_signs(run, [1, 0], steps=10, every=10)
+    assert steps == [0, 10]
+    assert examples.inputs.shape == (2, 2, 32, 32, 3)
+    whole = [[[0, 0], [31, 0]], [[0, 31], [31, 31]]]
+    np.testing.assert_allclose(examples.corners[:, 0], [whole, whole], atol=1e-4)
+    middle = apply_to_tracks(run, [1, 0], frames=3)
+    np.testing.assert_array_equal(examples.inputs[:, 1], middle.inputs[:, 1])
+    np.testing.assert_allclose(examples.corners[:, 1], middle.corners[:, 1], atol=1e-3)
+    for every in (3, 20):
+        with pytest.raises(ConfigError, match=f"looks every {every} of 10 steps: they must be a"):
+            replay_signs(run, [0], steps=10, every=every)
+
+
+def test_runs_become_animations(runs, run, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(show_signs, "FRAMES", 2)
+    arguments = [str(runs), "--out", str(tmp_path), "--indices", "1"]
+    show_signs.main([*arguments, "--steps", "10"])
+    for kind in ("track", "training"):
+        with Image.open(tmp_path / f"{run.label}_{kind}.gif") as animation:
+            assert animation.n_frames == 2
+            assert len(set(np.asarray(animation.convert("RGB")).reshape(-1, 3)[:, 0])) > 20
+    with pytest.raises(SystemExit, match=r"^show_signs.py: there is no track 7"):
+        show_signs.main([*arguments[:-1], "7"])

@@ -9,7 +9,9 @@ r"""Draw learning curves, and what transformers do to test digits, or pairs of t
 For every record.jsonl below the given folders, NAME_curves.png shows loss and error over the
 steps. For finished runs with a transformer, NAME_examples.png shows input, sampling grid and output
 for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
-either; for 3-D MNIST volumes, slices of the output, and projections. overview.png has all runs of
+either; for 3-D MNIST volumes, slices of the output, and projections; for traffic signs the frames
+of tracks, one a class, with the region that the first transformer reads, and what it makes of them
+(indices are those of the classes). overview.png has all runs of
 distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
 checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
 rotation with the angle the digit was turned by.
@@ -28,6 +30,7 @@ from stn_jax.launch.examples import (
     apply_to_digits,
     apply_to_numbers,
     apply_to_pairs,
+    apply_to_tracks,
     apply_to_volumes,
     missed_digits,
     why_not_opened,
@@ -35,6 +38,7 @@ from stn_jax.launch.examples import (
 from stn_jax.reporting import figures
 from stn_jax.reporting.numbers import save_numbers
 from stn_jax.reporting.runs import RecordError, Run, find_runs
+from stn_jax.reporting.signs import save_tracks
 from stn_jax.reporting.tables import place_of
 from stn_jax.reporting.volumes import save_volumes
 from stn_jax.training.errors import RunError
@@ -128,6 +132,9 @@ def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> Non
             continue
         if run.experiment == "mnist_3d":
             save_volumes(apply_to_volumes(run, indices), path_of(out, run, "examples"))
+            continue
+        if run.experiment == "gtsrb":
+            save_tracks(apply_to_tracks(run, indices), path_of(out, run, "examples"))
             continue
         if run.experiment == "svhn":
             save_numbers(apply_to_numbers(run, indices), path_of(out, run, "examples"))

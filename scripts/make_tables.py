@@ -1,8 +1,10 @@
-"""Render Tables 1, 2, 4, 5 and that of 3-D MNIST from run records, published beside ours.
+"""Render Tables 1, 2, 4, 5, those of 3-D MNIST and of traffic signs from run records.
 
   python scripts/make_tables.py runs/table1                     # in the terminal
   python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv
   python scripts/make_tables.py runs/table1 --out results       # files too: table1_fast.md, ...
+
+Published numbers stand beside ours.
 
 Every record.jsonl below the given folders is read, and each recipe gets its own tables. A number is
 that of a finished run's last step on the test set; runs of the same settings with other seeds are

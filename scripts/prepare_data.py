@@ -3,6 +3,7 @@
   python scripts/prepare_data.py mnist                        # download from the publisher
   python scripts/prepare_data.py mnist --from ~/idx_files     # from files you have: no network
   python scripts/prepare_data.py svhn --size 64 128           # call it again to continue
+  python scripts/prepare_data.py gtsrb --from ~/GTSRB         # from the unpacked archives
 
 Data go to --data-dir, else $STN_DATA_DIR, else ~/.cache/stn_jax; training looks there in the same
 order. What is already there is left alone. No TensorFlow is needed.
@@ -15,7 +16,19 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from stn_jax.data import download, idx, mnist, mnist_builder, svhn, svhn_files, svhn_prepare
+from stn_jax.data import (
+    download,
+    gtsrb,
+    gtsrb_builder,
+    gtsrb_files,
+    gtsrb_prepare,
+    idx,
+    mnist,
+    mnist_builder,
+    svhn,
+    svhn_files,
+    svhn_prepare,
+)
 from stn_jax.data.types import DataNotFoundError, Digits, resolve_data_dir
 
 CONNECT_TIMEOUT = 10  # seconds
@@ -172,8 +185,56 @@ def fetch_svhn(folder: Path, splits: Sequence[str]) -> Path:
     return folder
 
 
-PREPARE = {"mnist": prepare_mnist, "svhn": prepare_svhn}
-OPTIONS = {"svhn": add_svhn_options}  # of one data set only
+def prepare_gtsrb(place: Path, args: argparse.Namespace) -> None:
+    """Prepare GTSRB, traffic signs: 51,839 images, 360 MB when prepared (32x32: 160 MB).
+
+    --from takes the folder that the publisher's archives of training images, test images and test
+    annotations were unpacked into (Final_Training, Final_Test, GT-final_test.csv), or sheets of
+    32x32 tiles with train.csv and test.csv. Nothing is downloaded. Images that are missing or
+    cannot be decoded are counted and left out.
+    """
+    missing = [size for size in args.size if not gtsrb.read_info(gtsrb.folder_of(place, size))]
+    if missing:
+        if not args.source:
+            raise DataNotFoundError(
+                f"get the archives at {gtsrb_builder.HOMEPAGE}, unpack them, and use --from DIR."
+            )
+        source = gtsrb_files.find(args.source)
+        if source is None:
+            raise DataNotFoundError(
+                f"--from {args.source} has neither a folder {gtsrb_files.FOLDERS['train']} nor "
+                "sheets with a train.csv."
+            )
+        print(f"Preparing GTSRB in {place} from {source.folder}", flush=True)
+        for size in missing:
+            gtsrb_prepare.prepare(source, place, size=size)
+    print("Prepared:" if missing else "Already there, nothing done:")
+    for size in args.size:
+        signs = gtsrb.load(place, size=size)
+        for split, counts in signs.counts.items():
+            left_out = counts[gtsrb_prepare.UNREADABLE]
+            print(
+                f"{gtsrb.folder_of(place, size)} {split}: {counts['written']:,} of "
+                f"{counts['entries']:,} images"
+                + f", {left_out:,} missing or damaged"
+                * bool(left_out)
+            )
+        print(f"{signs.name}, {signs.source}, fingerprint {signs.fingerprint}")
+
+
+def add_gtsrb_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only GTSRB needs."""
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        type=int,
+        default=[48],
+        help="side of the images in pixels; one or several (default: 48, as published)",
+    )
+
+
+PREPARE = {"mnist": prepare_mnist, "svhn": prepare_svhn, "gtsrb": prepare_gtsrb}
+OPTIONS = {"svhn": add_svhn_options, "gtsrb": add_gtsrb_options}  # of one data set only
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ from stn_jax.geometry.projective import (
     square_to_quad,
 )
 from stn_jax.geometry.sampling import sample
+from stn_jax.geometry.similarity import similarity_grid, similarity_to_affine
 from stn_jax.geometry.tps import tps_grid
 from stn_jax.geometry.transforms import (
     TRANSFORMS,
     Transform,
     get_transform,
     piecewise_affine,
+    restricted,
     thin_plate_spline,
 )
 
@@ -55,7 +57,10 @@ __all__ = [
     "piecewise_affine_grid",
     "projective_grid",
     "regular_grid",
+    "restricted",
     "sample",
+    "similarity_grid",
+    "similarity_to_affine",
     "square_to_quad",
     "thin_plate_spline",
     "to_normalised",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from stn_jax.geometry import affine, attention, piecewise, projective, tps
+from stn_jax.geometry import affine, attention, piecewise, projective, similarity, tps
 from stn_jax.geometry.controls import control_identity
 
 
@@ -81,12 +81,23 @@ def piecewise_affine(n: int = 4) -> Transform:
     return Transform("piecewise_affine", control_identity(n), generate)
 
 
+def restricted(*parts: str) -> Transform:
+    """Return the affine family held to "rotation", "scale" or "translation", or some of them.
+
+    Raises:
+      ValueError: if the parts are none, others, or in another order than this one.
+    """
+    generate = functools.partial(similarity.similarity_grid, parts=parts)
+    return Transform("_".join(parts), similarity.similarity_identity(parts), generate)
+
+
 TRANSFORMS: dict[str, Transform] = {
     "attention": Transform("attention", attention.IDENTITY, attention.attention_grid),
     "affine": Transform("affine", affine.IDENTITY, affine.affine_grid),
     "projective": Transform("projective", projective.IDENTITY, projective.projective_grid),
     "tps": thin_plate_spline(),
     "piecewise_affine": piecewise_affine(),
+    "rotation_scale_translation": restricted("rotation", "scale", "translation"),
     "affine_3d": Transform("affine_3d", affine.IDENTITY_3D, affine.affine_grid, dims=3),
 }
 

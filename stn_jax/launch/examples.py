@@ -5,23 +5,27 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from stn_jax import geometry
 from stn_jax.data.distorted_mnist import Labelled, fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.gtsrb import Signs
 from stn_jax.data.mnist_addition import fixed_pairs
-from stn_jax.launch import mnist_3d, svhn
+from stn_jax.launch import gtsrb, mnist_3d, svhn
 from stn_jax.launch.digits import load_digits
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.figures import ChannelExamples, Examples
 from stn_jax.reporting.numbers import NumberExamples
 from stn_jax.reporting.runs import Run
+from stn_jax.reporting.signs import TrackExamples
 from stn_jax.reporting.tables import place_of
 from stn_jax.reporting.volumes import VolumeExamples
 from stn_jax.training.errors import RunError
 from stn_jax.training.loop import CHECKPOINTS
 
 GRID_POINTS = 57  # a side of the drawn grids: enough for smooth lines
+FRAMES = 8  # of a track that are shown
 CHUNK = 1000  # test digits that a network sees at a time
 
 
@@ -168,4 +172,91 @@ def apply_to_numbers(run: Run, indices: Sequence[int]) -> NumberExamples:
         outputs=np.asarray(jnp.clip(geometry.sample(test.image, whole) + 0.5, 0, 1)),
         labels=[svhn.as_text(label) for label in test.label],
         predictions=[svhn.as_text(label) for label in read],
+    )
+
+
+def follow_tracks(
+    run: Run, tracks: Signs, scale: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Show frames of traffic signs to the network of a run's first seed.
+
+    Args:
+      run: with a transformer.
+      tracks: the frames.
+      scale: as in `gtsrb.Opened`.
+
+    Returns:
+      The first transformer's transform as affine parameters [N, 6], and the classes [N].
+    """
+    network = open_network(run.config, run.folder, gtsrb.make_model)
+    config = ConfigDict(run.config)
+    look = jax.jit(lambda images: gtsrb.look(network, images, config, scale))
+    count = len(tracks.label)
+    parts = [look(tracks.image[i : i + CHUNK]) for i in range(0, count, CHUNK)]
+    affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return affine, read
+
+
+def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -> TrackExamples:
+    """Show frames of held-out tracks to the network of a run's first seed.
+
+    Args:
+      run: of traffic signs, with a transformer.
+      indices: which tracks: one is held out of each class, in the classes' order.
+      frames: of each track, evenly spaced from the first to the last.
+
+    Raises:
+      ConfigError: if the data are not those of the run.
+      IndexError: if there is no such track.
+      RunError: if the run has no checkpoint.
+    """
+    tracks, scale = gtsrb.open_signs(run.config, run.fingerprint)
+    shown = tracks.select(frames_of(tracks, indices, frames))
+    affine, read = follow_tracks(run, shown, scale)
+    return sign_examples(f"{run.name}, seed {run.seeds[0]}", shown, affine, read, frames=frames)
+
+
+def frames_of(tracks: Signs, indices: Sequence[int], frames: int) -> np.ndarray:
+    """Return the rows of some frames, evenly spaced, of the tracks at some indices, in turn.
+
+    Raises:
+      IndexError: if there is no such track.
+    """
+    numbers = np.unique(tracks.track)
+    if wrong := [i for i in indices if not 0 <= i < len(numbers)]:
+        raise IndexError(f"there is no track {wrong[0]}: there are 0 to {len(numbers) - 1}.")
+    rows = []
+    for number in numbers[np.asarray(indices)]:
+        whole = np.flatnonzero(tracks.track == number)
+        rows.append(whole[np.rint(np.linspace(0, len(whole) - 1, frames)).astype(int)])
+    return np.concatenate(rows)
+
+
+def sign_examples(
+    name: str, shown: Signs, affine: np.ndarray, read: np.ndarray, *, frames: int
+) -> TrackExamples:
+    """Put together what is drawn of signs [N * frames], a track after the other.
+
+    Args:
+      name: the run's.
+      shown: the signs.
+      affine: [N * frames, 6], of the first transformer.
+      read: [N * frames], the classes that the network reads.
+      frames: of each track.
+    """
+    inputs, shape = shown.image.astype(np.float32) / 255, shown.image.shape[1:3]
+    corners = geometry.to_pixels(geometry.affine_grid(affine, (2, 2)), shape)
+    outputs = geometry.sample(inputs, geometry.affine_grid(affine, shape))
+
+    def by_track(array: jax.Array) -> np.ndarray:
+        return np.asarray(array).reshape(-1, frames, *array.shape[1:])
+
+    return TrackExamples(
+        name=name,
+        inputs=by_track(inputs),
+        corners=by_track(corners),
+        boxes=by_track(shown.box),
+        outputs=by_track(np.clip(outputs, 0, 1)),
+        labels=by_track(shown.label)[:, 0],
+        predictions=by_track(read),
     )

@@ -36,11 +36,18 @@ def save_animation(columns: Sequence[Examples], path: Path) -> None:
     save_frames((_frame(columns, i) for i in range(len(columns[0].labels))), path)
 
 
-def save_frames(figures: Iterable[Figure], path: Path) -> None:
-    """Write figures of one size as a GIF without end."""
-    palette = _palette()
+def save_frames(figures: Iterable[Figure], path: Path, *, photographs: bool = False) -> None:
+    """Write figures of one size as a GIF without end.
+
+    Args:
+      figures: a frame each.
+      path: of the file.
+      photographs: whether they hold more colours than the greys and lines of the other figures.
+    """
+    pictures = [_picture(figure) for figure in figures]
+    palette = _palette_of(pictures) if photographs else _palette()
     # Without dithering: its noise would be most of the file.
-    frames = [_picture(figure).quantize(palette=palette, dither=0) for figure in figures]
+    frames = [picture.quantize(palette=palette, dither=0) for picture in pictures]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
 
 
@@ -72,6 +79,14 @@ def _picture(figure: Figure) -> Image:
     figure.set_dpi(DPI)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+
+
+def _palette_of(pictures: Sequence[Image]) -> Image:
+    """Return the 256 colours that all pictures together are best shown with."""
+    from PIL import Image
+
+    whole = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures]))
+    return whole.quantize(256)
 
 
 def _palette() -> Image:

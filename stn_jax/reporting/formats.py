@@ -44,7 +44,7 @@ class _Style:
         cell = table.cells[place]
         text = _number(cell.mean, 2) + (f" ± {cell.std:.2f}" if cell.std is not None else "")
         if table.compared and (cell.published is not None or cell.mean is not None):
-            text = f"{_number(cell.published, 1)} / {text}"
+            text = f"{_number(cell.published, table.decimals)} / {text}"
         return self.escape(text) + (self.mark(cell.marks) if cell.marks else "")
 
     def notes(self, table: Table) -> list[str]:

@@ -42,6 +42,7 @@ class Run:
       seeds: in the order of every list of measurements.
       parameters: the number of trainable scalars.
       fingerprint: of the data.
+      data: what the record calls the data; None where it does not.
       num_trained: examples that are trained on; None where the record does not say.
       num_tested: examples of the set that is evaluated on; likewise.
       status: "finished", "diverged" or "unfinished".
@@ -59,6 +60,7 @@ class Run:
     seeds: list[int]
     parameters: int
     fingerprint: str
+    data: str | None
     num_trained: int | None
     num_tested: int | None
     status: str
@@ -134,6 +136,7 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
             seeds=list(config["seeds"]),
             parameters=run["parameters"],
             fingerprint=run["data"]["fingerprint"],
+            data=run["data"].get("name"),
             num_trained=run["data"].get("train"),
             num_tested=run["data"].get("test"),
             status=_status(lines),

@@ -1,4 +1,4 @@
-"""Tables 1, 2, 4, 5 and that of 3-D MNIST from run records, published numbers beside ours."""
+"""Tables 1, 2, 4, 5, those of 3-D MNIST and of traffic signs, published numbers beside ours."""
 
 import statistics
 from collections import defaultdict
@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stn_jax.reporting.published import (
+    GTSRB,
+    GTSRB_NAME,
+    GTSRB_NOTES,
+    GTSRB_NUM_TEST,
     MNIST_3D,
     MNIST_3D_NOTES,
     MNIST_FINGERPRINT,
@@ -40,6 +44,8 @@ SVHN_MODELS = {
     "st_cnn_single": ("ST-CNN", "Single"),
     "st_cnn_multi": ("ST-CNN", "Multi"),
 }
+# Likewise, by the number of transformers.
+GTSRB_MODELS = (("CNN", ""), ("ST-CNN", "one"), ("ST-CNN", "two"), ("ST-CNN", "three"))
 # Fields of the config that say which seeds and how to run and watch, not what is computed.
 INCIDENTAL = (
     "experiment",
@@ -88,6 +94,10 @@ def _number_place(config: dict[str, Any]) -> Place:
     return Place(config["data"]["images"], *SVHN_MODELS[config["model"]["name"]])
 
 
+def _sign_place(config: dict[str, Any]) -> Place:
+    return Place(config["length"], *GTSRB_MODELS[len(config["model"]["transformers"])])
+
+
 class Layout(NamedTuple):
     """What one table of the paper does not have in common with the others.
 
@@ -103,6 +113,7 @@ class Layout(NamedTuple):
       digits: the digits of the paper.
       toy_recipes: those that are not compared with the paper, whatever the digits.
       toy_columns: columns that only they have.
+      decimals: of the published numbers.
     """
 
     name: str
@@ -116,6 +127,7 @@ class Layout(NamedTuple):
     digits: str = "mnist"
     toy_recipes: tuple[str, ...] = ("quickstart",)
     toy_columns: tuple[str, ...] = ()
+    decimals: int = 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,6 +164,20 @@ LAYOUTS = {
         place=_digit_place,
     ),
     "mnist_3d": Layout("3-D MNIST", "mnist_3d", "Toy volumes", MNIST_3D, MNIST_3D_NOTES),
+    "gtsrb": Layout(
+        "Traffic signs, GTSRB",
+        "gtsrb",
+        "Traffic signs in small",
+        GTSRB,
+        GTSRB_NOTES,
+        quantity="test accuracy in %",
+        counts_right=True,
+        place=_sign_place,
+        digits="gtsrb",
+        toy_recipes=("fast",),
+        toy_columns=("short",),
+        decimals=2,
+    ),
 }
 
 
@@ -215,6 +241,7 @@ class Table:
       recipe: the config's recipe.
       stem: the table's file name without its ending.
       compared: whether published numbers stand beside ours.
+      decimals: of these.
       title: what it shows, with the settings that hold for all of it.
       columns: the distortions.
       rows: (model, transform).
@@ -226,6 +253,7 @@ class Table:
     recipe: str
     stem: str
     compared: bool
+    decimals: int
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, str], ...]
@@ -324,6 +352,7 @@ def _table(
         recipe=recipe,
         stem=f"{layout.stem}_{recipe}" if of_paper else f"{toy_stem}_{recipe}_{digits}",
         compared=compared,
+        decimals=layout.decimals,
         title=f"{what}{spread}. {_settings(recipe, list(references.values()), seeds)}",
         columns=columns,
         rows=rows,
@@ -392,6 +421,11 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
                 f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "
                 f"SVHN's {num_train:,} and {SVHN_NUM_TEST:,}"
             )
+    if run.experiment == "gtsrb" and run.config["recipe"] == "paper":
+        if run.num_tested != GTSRB_NUM_TEST:
+            texts.append(f"tested on {run.num_tested:,} images, not {GTSRB_NUM_TEST:,}")
+        if run.data != GTSRB_NAME:
+            texts.append(f"images {run.data}, not {GTSRB_NAME} of the originals")
     return ", ".join(texts)
 
 

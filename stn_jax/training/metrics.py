@@ -32,10 +32,15 @@ def classification_measure(apply: Callable[..., Any]) -> Callable[..., dict[str,
 
     def measure(params, model_state, batch):
         (logits, _), _ = apply(params, model_state, batch.image)
-        values = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-        return {"loss": values, "error": _wrong(logits, batch.label)}
+        return classification_values(logits, batch.label)
 
     return measure
+
+
+def classification_values(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+    """Return loss and error [B] of logits [B, K]: see `classification_measure`."""
+    values = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    return {"loss": values, "error": _wrong(logits, label)}
 
 
 def sequence_loss(apply: Callable[..., Any]) -> Callable[..., Any]:

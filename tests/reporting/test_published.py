@@ -1,4 +1,4 @@
-from stn_jax.data import mnist
+from stn_jax.data import gtsrb, mnist
 from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting import published, tables
 
@@ -61,3 +61,16 @@ def test_table_4_has_the_cells_of_the_sweep_and_the_paper_s_order():
 
 def test_fingerprint_is_that_of_the_data():
     assert published.MNIST_FINGERPRINT == mnist.PUBLISHED_FINGERPRINT
+
+
+def test_traffic_signs_have_the_cells_of_the_sweep():
+    selections = load_config_module("configs/gtsrb.py").sweep()
+    swept = {tuple(selection.split(",")[:2]) for selection in selections}
+    cells = {
+        (transform or model, length)
+        for (model, transform), row in published.GTSRB.items()
+        for length, value in row.items()
+        if value is not None
+    }
+    assert swept == cells | {("three", "14epochs")}
+    assert gtsrb.PUBLISHED_COUNTS["test"] == published.GTSRB_NUM_TEST

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from stn_jax.launch.cli import load_config_module
+from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, build_tables, place_of
 from tests.reporting.synthetic import config_of, write_record
@@ -379,3 +380,59 @@ def test_house_numbers_in_small_have_a_table_of_their_own(tmp_path):
     assert table.cells[Place("canvases", "CNN", "")].mean == 30.0
     assert table.rows == (("CNN", ""), ("ST-CNN", "Single"))
     assert "not an experiment of the paper: sequence error in %" in table.title
+
+
+GTSRB = load_config_module("configs/gtsrb.py")
+
+
+def write_signs(folder, selection, error, *, tested=12_630, data="gtsrb_48"):
+    """Write the record of a finished run on traffic signs."""
+    write_svhn(folder, "CNN,64px", error, tested=tested)
+    path = folder / "record.jsonl"
+    header, *rest = map(json.loads, path.read_text().splitlines())
+    config = GTSRB.get_config(selection).to_dict()
+    header |= {"name": config["name"], "config": config}
+    header["data"]["name"] = data
+    for line in rest:
+        line["step"] = config["training"]["num_steps"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *rest]))
+
+
+def signs_config(experiment, place, recipe):
+    words = [word for word in place if any(word in names for names in GTSRB.CHOICES.values())]
+    return json.loads(json.dumps(GTSRB.get_config(",".join([*words, recipe])).to_dict()))
+
+
+def test_traffic_signs_show_accuracies_by_epochs(tmp_path):
+    """G8, G9, G10."""
+    for seed, error in (("seed0", 0.5), ("seed1", 0.3)):
+        write_signs(tmp_path / seed, f"two,26epochs,{seed}", error)
+    write_signs(tmp_path / "one", "one", 1.0)
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    assert table.title.startswith(
+        "Traffic signs, GTSRB: test accuracy in %, published / ours ± standard"
+    )
+    assert (table.stem, table.columns) == ("gtsrb_paper", ("10epochs", "14epochs", "26epochs"))
+    cells = {place: (cell.published, cell.mean, cell.marks) for place, cell in table.cells.items()}
+    two = Place("26epochs", "ST-CNN", "two")
+    assert cells[two] == (99.67, pytest.approx(99.6), "")
+    assert cells[Place("14epochs", "ST-CNN", "two")] == (99.61, None, "")
+    assert cells[Place("10epochs", "ST-CNN", "one")] == (99.46, 99.0, "n")
+    assert cells[Place("10epochs", "CNN", "")] == (98.85, None, "")
+    assert any("98.84" in text for text in notes(table, ""))
+    assert FORMATS["markdown"][0]([table]).count("99.67 / 99.60 ± 0.14") == 1
+
+
+def test_enlarged_or_fewer_signs_are_marked(tmp_path):
+    write_signs(tmp_path / "a", "CNN", 2.0, tested=70, data="gtsrb_48_from_32")
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    (text,) = notes(table, "s")
+    assert "tested on 70 images, not 12,630" in text
+    assert "images gtsrb_48_from_32, not gtsrb_48 of the originals" in text
+
+
+def test_signs_in_small_have_a_table_of_their_own(tmp_path):
+    write_signs(tmp_path / "a", "three,fast", 2.0, data="gtsrb_32_from_32")
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    assert table.columns == ("short",) and not table.compared
+    assert table.cells[Place("short", "ST-CNN", "three")].mean == 98.0

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from scripts import prepare_data
-from stn_jax.data import mnist, mnist_builder, svhn, svhn_files
-from tests.data import svhn_synthetic
+from stn_jax.data import gtsrb, mnist, mnist_builder, svhn, svhn_files
+from tests.data import gtsrb_synthetic, svhn_synthetic
 
 SCRIPT = Path(prepare_data.__file__)
 NAMES = (
@@ -263,3 +263,32 @@ def test_unknown_data_set_names_the_known(capsys):
     with pytest.raises(SystemExit):
         prepare_data.main(["cifar"])
     assert "choose from" in capsys.readouterr().err
+
+
+# GTSRB
+
+
+def test_gtsrb_from_local_files_then_says_that_it_is_there(tmp_path, place, capsys):
+    files = gtsrb_synthetic.write_official(tmp_path / "signs")
+    (files / "Final_Test/Images/00003.ppm").unlink()
+    arguments = ["gtsrb", "--from", str(files), "--size", "16", "8"]
+    prepare_data.main(arguments)
+    said = capsys.readouterr().out
+    assert "16 train: 18 of 18 images\n" in said
+    assert "8 test: 6 of 7 images, 1 missing or damaged" in said
+    for size in (16, 8):
+        assert gtsrb.load(place, size=size).fingerprint in said
+    prepare_data.main(arguments[:1] + arguments[3:])
+    assert capsys.readouterr().out.startswith("Already there, nothing done:")
+
+
+def test_gtsrb_without_files(tmp_path, place):
+    with pytest.raises(SystemExit, match=r"^prepare_data.py gtsrb: get the archives at https://"):
+        prepare_data.main(["gtsrb"])
+    with pytest.raises(SystemExit, match="has neither a folder Final_Training nor sheets"):
+        prepare_data.main(["gtsrb", "--from", str(tmp_path)])
+    files = gtsrb_synthetic.write_sheets(tmp_path / "sheets")
+    (files / "train_00.webp").unlink()
+    with pytest.raises(SystemExit, match="^prepare_data.py gtsrb: there is no .*webp") as e:
+        prepare_data.main(["gtsrb", "--from", str(files)])
+    assert "\n" not in str(e.value)

@@ -1,0 +1,157 @@
+"""Traffic signs from the command line to table, figure and measurement (G12, G13)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+
+from scripts import make_figures, make_tables, measure_stillness, show_signs
+from stn_jax import geometry
+from stn_jax.data import gtsrb_files, gtsrb_prepare
+from stn_jax.launch.examples import apply_to_tracks
+from stn_jax.launch.replay_signs import replay_signs
+from stn_jax.reporting.runs import find_runs
+from stn_jax.training.errors import ConfigError
+from tests.data import gtsrb_synthetic as synthetic
+
+ROOT = Path(measure_stillness.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A short run of a narrow network, trained from the command line."""
+    place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
+    files = synthetic.write_sheets(place / "files")
+    gtsrb_prepare.prepare(gtsrb_files.find(files), place, size=32)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache
+    command = [
+        *(sys.executable, "experiments/gtsrb.py"),
+        *("--config", "configs/gtsrb.py:one,fast", "--workdir", folder / "one"),
+        *(f"--config.training.{name}=10" for name in ("num_steps", "log_every", "eval_every")),
+        *("--config.training.batch_size=4", "--config.training.eval_batch_size=8"),
+        *("--config.model.widths=(2,3,4,5)", "--config.model.localisations=((2,2,3),)"),
+        *("--config.runtime.checkpoint_every=10", f"--config.runtime.data_dir={place}"),
+    ]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return folder
+
+
+@pytest.fixture
+def run(runs):
+    return find_runs([runs])[0]
+
+
+def test_runs_become_a_table(runs, run, capsys):
+    make_tables.main([str(runs), "--format", "markdown"])
+    printed = capsys.readouterr().out
+    assert "not an experiment of the paper: test accuracy in %" in printed
+    (error,) = run.final_errors("test").values()
+    assert f"| ST-CNN one | {100 - error:.2f} <sup>s</sup>" in printed
+
+
+def test_runs_become_figures(runs, tmp_path):
+    make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "2"])
+    (path,) = tmp_path.rglob("*_examples.png")
+    assert matplotlib.image.imread(path).std() > 0.05
+    with pytest.raises(SystemExit, match="there is no track 3: there are 0 to 2"):
+        make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3"])
+
+
+def test_the_output_is_what_the_region_reads(run):
+    examples = apply_to_tracks(run, [2, 0])
+    assert examples.inputs.shape == examples.outputs.shape == (2, 8, 32, 32, 3)
+    assert list(examples.labels) == [2, 0]
+    corner = geometry.to_normalised(examples.corners.reshape(-1, 2, 2, 2), (32, 32))
+    read = geometry.sample(examples.inputs.reshape(-1, 32, 32, 3), corner)
+    found = examples.outputs.reshape(-1, 32, 32, 3)[:, ::31, ::31]
+    np.testing.assert_allclose(found, np.clip(read, 0, 1), atol=1e-4)
+
+
+def test_runs_become_a_measurement(runs, tmp_path, capsys):
+    measure_stillness.main([str(runs), "--out", str(tmp_path / "stillness.md")])
+    text = (tmp_path / "stillness.md").read_text()
+    assert text == capsys.readouterr().out
+    assert "| trained on |" in text and "overlap" in text
+
+
+def moving_square(shifts):
+    frames = np.zeros((len(shifts), 20, 20, 1), np.float32)
+    for frame, shift in zip(frames, shifts, strict=True):
+        frame[6:14, 4 + shift : 12 + shift] = 1
+    return frames
+
+
+def test_change_is_counted_by_hand_and_free_of_contrast():
+    """An 8x8 square that moves by one pixel: 16 of 400 change by 1."""
+    frames = moving_square([0, 1, 2])
+    std = np.sqrt(0.16 * 0.84)
+    assert measure_stillness.change(frames) == pytest.approx(16 / 400 / std, rel=1e-5)
+    assert measure_stillness.change(0.2 * frames + 0.3) == pytest.approx(0.04 / std, rel=1e-4)
+    assert measure_stillness.change(moving_square([1, 1, 1])) == 0
+    assert measure_stillness.change(np.ones((3, 4, 4, 1), np.float32)) == 0
+
+
+def test_following_the_sign_leaves_nothing_that_changes():
+    """Half the image, wherever the square is; a fixed part of it keeps the change."""
+    frames = moving_square([0, 2, 4])
+    shift = (np.array([8 - 0.5, 10 - 0.5, 12 - 0.5]) - 9.5) / 9.5
+    follow = np.float32([[0.5, 0, x, 0, 0.5, 0] for x in shift])
+    assert measure_stillness.change(measure_stillness.warp(frames, follow)) < 1e-5
+    fixed = np.broadcast_to(follow.mean(axis=0), follow.shape)
+    before = measure_stillness.change(frames)
+    assert measure_stillness.change(measure_stillness.warp(frames, fixed)) > 0.8 * before
+
+
+def test_a_box_that_moves_wanders_unless_it_is_followed():
+    """Two boxes of side 8, 2 px apart: each corner is 1 px from the mean, 12.5 % of a side."""
+    box = np.float32([[4, 6, 12, 14], [6, 6, 14, 14]])
+    corners = measure_stillness.box_corners(box, (21, 21))
+    np.testing.assert_allclose(corners[0, :2] * 10 + 10, [[3.5, 5.5], [11.5, 5.5]], atol=1e-5)
+    assert measure_stillness.wander(corners) == pytest.approx(12.5, rel=1e-5)
+    follow = np.float32([[0.4, 0, x / 10, 0, 0.5, 0] for x in (-2.5, -0.5)])
+    found = measure_stillness.undo(follow, corners)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(found[0, :, 0], [-1, 1, 1, -1], atol=1e-5)
+    assert measure_stillness.wander(found) < 1e-3
+    back = np.einsum("nij,nkj->nki", follow.reshape(-1, 2, 3)[..., :2], found)
+    np.testing.assert_allclose(back + follow.reshape(-1, 2, 3)[:, None, :, 2], corners, atol=1e-6)
+
+
+def test_training_again_ends_where_the_run_did(run):
+    """G12: before training the region is the whole image."""
+    examples, steps = replay_signs(run, [1, 0], steps=10, every=10)
+    assert steps == [0, 10]
+    assert examples.inputs.shape == (2, 2, 32, 32, 3)
+    whole = [[[0, 0], [31, 0]], [[0, 31], [31, 31]]]
+    np.testing.assert_allclose(examples.corners[:, 0], [whole, whole], atol=1e-4)
+    middle = apply_to_tracks(run, [1, 0], frames=3)
+    np.testing.assert_array_equal(examples.inputs[:, 1], middle.inputs[:, 1])
+    np.testing.assert_allclose(examples.corners[:, 1], middle.corners[:, 1], atol=1e-3)
+    for every in (3, 20):
+        with pytest.raises(ConfigError, match=f"looks every {every} of 10 steps: they must be a"):
+            replay_signs(run, [0], steps=10, every=every)
+
+
+def test_runs_become_animations(runs, run, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(show_signs, "FRAMES", 2)
+    arguments = [str(runs), "--out", str(tmp_path), "--indices", "1"]
+    show_signs.main([*arguments, "--steps", "10"])
+    for kind in ("track", "training"):
+        with Image.open(tmp_path / f"{run.label}_{kind}.gif") as animation:
+            assert animation.n_frames == 2
+            assert len(set(np.asarray(animation.convert("RGB")).reshape(-1, 3)[:, 0])) > 20
+    with pytest.raises(SystemExit, match=r"^show_signs.py: there is no track 7"):
+        show_signs.main([*arguments[:-1], "7"])

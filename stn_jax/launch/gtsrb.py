@@ -104,8 +104,8 @@ def as_input(images: jax.Array, scale: tuple[float, float], normalise: str) -> j
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says.
 
-    Evaluations have `overlap`, too: that of the region which the first transformer reads and the
-    sign's box.
+    Evaluations of a network with a transformer on the image have `overlap`, too: that of the region
+    which it reads and the sign's box.
 
     Raises:
       ConfigError: on an unknown `data.normalise`, or wrong fields of the transformers.
@@ -130,7 +130,7 @@ def make_problem(config: ConfigDict) -> Problem:
         images = see(batch.image.astype(jnp.float32) / 255)
         (logits, extra), _ = model.apply(params, model_state, images)
         values = classification_values(logits, batch.label)
-        if extra:
+        if 1 in config.model.transformers:
             region = region_box(extra["theta"][:, 0], transform, images.shape[1:3])
             values["overlap"] = geometry.intersection_over_union(region, batch.box)
         return values

@@ -81,12 +81,10 @@ def test_evaluations_know_the_overlap_with_the_signs_box(place):
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     np.testing.assert_allclose(values["overlap"], area / 32**2, rtol=1e-5)
     assert values["error"].shape == (7,)
-    assert "overlap" not in jax.eval_shape(
-        gtsrb.make_problem(config_for(place, "CNN,fast")).measure,
-        {name: shapes[name] for name in ("convs", "hidden", "classifier")},
-        state,
-        examples,
-    )
+    for transformers in ((), (3,)):
+        other = gtsrb.make_problem(config_for(place, **{"model.transformers": transformers}))
+        weights, state = jax.eval_shape(other.init, jax.random.key(0))
+        assert "overlap" not in jax.eval_shape(other.measure, weights, state, examples)
 
 
 @pytest.mark.parametrize("parts", [(), ("rotation",), ("rotation", "scale", "translation")])

@@ -14,7 +14,9 @@ from PIL import Image
 from scripts import make_figures, make_tables, measure_stillness, show_signs
 from stn_jax import geometry
 from stn_jax.data import gtsrb_files, gtsrb_prepare
+from stn_jax.launch.examples import apply_to_tracks
 from stn_jax.reporting.runs import find_runs
+from stn_jax.training.errors import RunError
 from tests.data import gtsrb_synthetic as synthetic
 
 ROOT = Path(measure_stillness.__file__).parents[1]
@@ -91,6 +93,12 @@ def test_runs_become_figures_of_what_the_region_reads(runs, tmp_path, drawn):
     np.testing.assert_allclose(examples.outputs[0][:, ::31, ::31], np.clip(read, 0, 1), atol=1e-4)
     with pytest.raises(SystemExit, match="there is no track 3: there are 0 to 2"):
         make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3"])
+
+
+def test_networks_without_a_transformer_on_the_image(run):
+    run.config["model"]["transformers"] = (3,)
+    with pytest.raises(RunError, match="has no transformer before its first convolution"):
+        apply_to_tracks(run, [0])
 
 
 def test_runs_become_a_measurement(runs, tmp_path, capsys):

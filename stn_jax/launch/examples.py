@@ -181,13 +181,18 @@ def follow_tracks(
     """Show frames of traffic signs to the network of a run's first seed.
 
     Args:
-      run: with a transformer.
+      run: with a transformer on the image.
       tracks: the frames.
       scale: as in `gtsrb.Opened`.
 
     Returns:
       The first transformer's transform as affine parameters [N, 6], and the classes [N].
+
+    Raises:
+      RunError: if there is none on the image, or the run has no checkpoint.
     """
+    if 1 not in run.config["model"]["transformers"]:
+        raise RunError(f"{run.name} has no transformer before its first convolution.")
     network = open_network(run.config, run.folder, gtsrb.make_model)
     config = ConfigDict(run.config)
     look = jax.jit(lambda images: gtsrb.look(network, images, config, scale))

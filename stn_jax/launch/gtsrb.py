@@ -17,7 +17,7 @@ from stn_jax.data.gtsrb_views import Jitter, training_batch
 from stn_jax.geometry import Transform
 from stn_jax.models.contrast import WINDOWS, normalise_contrast
 from stn_jax.models.gtsrb import SignCNN
-from stn_jax.models.pure import Model, functional
+from stn_jax.models.pure import Model, Variables, functional
 from stn_jax.training import Problem
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.metrics import classification_loss, classification_values
@@ -60,9 +60,9 @@ def transform_of(config: ConfigDict) -> Transform:
 
 
 def make_model(config: ConfigDict) -> Model:
-    """Build the network that a config describes."""
+    """Build the network that a config describes, its initial weights scaled as it says."""
     model, size = config.model, config.data.size
-    return functional(
+    init, apply = functional(
         lambda rngs: SignCNN(
             (size, size, 3),
             widths=model.widths,
@@ -73,6 +73,13 @@ def make_model(config: ConfigDict) -> Model:
             rngs=rngs,
         )
     )
+
+    def scaled_init(key: jax.Array) -> tuple[Variables, Variables]:
+        params, state = init(key)
+        # Biases are 0, but for those of the regressions, which hold the identity.
+        return jax.tree.map(lambda x: model.init_scale * x if x.ndim > 1 else x, params), state
+
+    return Model(scaled_init, apply)
 
 
 def mean_and_std(images: np.ndarray) -> tuple[float, float]:
@@ -104,8 +111,8 @@ def as_input(images: jax.Array, scale: tuple[float, float], normalise: str) -> j
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says.
 
-    Evaluations have `overlap`, too: that of the region which the first transformer reads and the
-    sign's box.
+    Evaluations of a network with a transformer on the image have `overlap`, too: that of the region
+    which it reads and the sign's box.
 
     Raises:
       ConfigError: on an unknown `data.normalise`, or wrong fields of the transformers.
@@ -130,7 +137,7 @@ def make_problem(config: ConfigDict) -> Problem:
         images = see(batch.image.astype(jnp.float32) / 255)
         (logits, extra), _ = model.apply(params, model_state, images)
         values = classification_values(logits, batch.label)
-        if extra:
+        if 1 in config.model.transformers:
             region = region_box(extra["theta"][:, 0], transform, images.shape[1:3])
             values["overlap"] = geometry.intersection_over_union(region, batch.box)
         return values

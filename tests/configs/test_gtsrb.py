@@ -45,6 +45,7 @@ def test_the_published_training():
     data = config.data
     assert (data.size, data.normalise, config.model.normalise) == (48, "gaussian", "box")
     assert (data.rotation, data.scale, data.shift, data.brightness) == (0, 1, 0, 1)
+    assert config.model.init_scale**2 == pytest.approx(1 / 6)
     assert config.model.dropout == 0 and config.model.parts == ()
     assert config.model.localisations[0] == (200, 300, 200)
     assert config.model.localisations[2] == (150, 150, 150)

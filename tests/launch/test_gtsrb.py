@@ -81,12 +81,28 @@ def test_evaluations_know_the_overlap_with_the_signs_box(place):
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     np.testing.assert_allclose(values["overlap"], area / 32**2, rtol=1e-5)
     assert values["error"].shape == (7,)
-    assert "overlap" not in jax.eval_shape(
-        gtsrb.make_problem(config_for(place, "CNN,fast")).measure,
-        {name: shapes[name] for name in ("convs", "hidden", "classifier")},
-        state,
-        examples,
+    for transformers in ((), (3,)):
+        other = gtsrb.make_problem(config_for(place, **{"model.transformers": transformers}))
+        weights, state = jax.eval_shape(other.init, jax.random.key(0))
+        assert "overlap" not in jax.eval_shape(other.measure, weights, state, examples)
+
+
+def test_initial_weights_are_scaled_and_the_identity_is_not(place):
+    """G3: by default the deviation of Torch's layers, uniform within 1 / sqrt(inputs)."""
+    plain, scaled = (
+        gtsrb.make_model(config_for(place, **{"model.init_scale": scale}))
+        for scale in (1.0, get_config("two").model.init_scale)
     )
+    (params, _), (smaller, _) = (
+        jax.jit(model.init)(jax.random.key(0)) for model in (plain, scaled)
+    )
+    inputs = 7 * 7 * 3
+    he, torch = np.sqrt(2 / inputs), 2 / np.sqrt(inputs) / np.sqrt(12)
+    kernel, other = (tree["convs"]["0"]["kernel"] for tree in (params, smaller))
+    np.testing.assert_allclose(other / kernel, torch / he, rtol=1e-5)
+    for tree in (params, smaller):
+        bias = tree["transformers"]["0"]["regression"]["bias"]
+        np.testing.assert_array_equal(bias, [1, 0, 0, 0, 1, 0])
 
 
 @pytest.mark.parametrize("parts", [(), ("rotation",), ("rotation", "scale", "translation")])

@@ -9,14 +9,14 @@ import jax
 import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 from scripts import make_figures, make_tables, measure_stillness, show_signs
 from stn_jax import geometry
 from stn_jax.data import gtsrb_files, gtsrb_prepare
 from stn_jax.launch.examples import apply_to_tracks
-from stn_jax.launch.replay_signs import replay_signs
 from stn_jax.reporting.runs import find_runs
-from stn_jax.training.errors import ConfigError
+from stn_jax.training.errors import RunError
 from tests.data import gtsrb_synthetic as synthetic
 
 ROOT = Path(measure_stillness.__file__).parents[1]
@@ -38,10 +38,12 @@ def runs(tmp_path_factory):
     command = [
         *(sys.executable, "experiments/gtsrb.py"),
         *("--config", "configs/gtsrb.py:one,fast", "--workdir", folder / "one"),
-        *(f"--config.training.{name}=10" for name in ("num_steps", "log_every", "eval_every")),
+        *(f"--config.training.{name}=2" for name in ("num_steps", "log_every", "eval_every")),
         *("--config.training.batch_size=4", "--config.training.eval_batch_size=8"),
         *("--config.model.widths=(2,3,4,5)", "--config.model.localisations=((2,2,3),)"),
-        *("--config.runtime.checkpoint_every=10", f"--config.runtime.data_dir={place}"),
+        *("--config.data.rotation=0.0", "--config.data.scale=1.0", "--config.data.shift=0.0"),
+        *("--config.data.brightness=1.0", "--config.runtime.steps_per_call=1"),
+        *("--config.runtime.checkpoint_every=2", f"--config.runtime.data_dir={place}"),
     ]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder
@@ -60,22 +62,43 @@ def test_runs_become_a_table(runs, run, capsys):
     assert f"| ST-CNN one | {100 - error:.2f} <sup>s</sup>" in printed
 
 
-def test_runs_become_figures(runs, tmp_path):
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn while a test runs."""
+    seen = []
+
+    def note(module, name):
+        save = getattr(module, name)
+
+        def save_and_note(examples, *args):
+            seen.append(examples)
+            save(examples, *args)
+
+        monkeypatch.setattr(module, name, save_and_note)
+
+    note(make_figures, "save_tracks")
+    note(show_signs, "save_motion")
+    return seen
+
+
+def test_runs_become_figures_of_what_the_region_reads(runs, tmp_path, drawn):
     make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "2"])
     (path,) = tmp_path.rglob("*_examples.png")
     assert matplotlib.image.imread(path).std() > 0.05
+    (examples,) = drawn
+    assert examples.inputs.shape == examples.outputs.shape == (1, 8, 32, 32, 3)
+    assert list(examples.labels) == [2]
+    corners = geometry.to_normalised(examples.corners[0], (32, 32))
+    read = geometry.sample(examples.inputs[0], corners)
+    np.testing.assert_allclose(examples.outputs[0][:, ::31, ::31], np.clip(read, 0, 1), atol=1e-4)
     with pytest.raises(SystemExit, match="there is no track 3: there are 0 to 2"):
         make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3"])
 
 
-def test_the_output_is_what_the_region_reads(run):
-    examples = apply_to_tracks(run, [2, 0])
-    assert examples.inputs.shape == examples.outputs.shape == (2, 8, 32, 32, 3)
-    assert list(examples.labels) == [2, 0]
-    corner = geometry.to_normalised(examples.corners.reshape(-1, 2, 2, 2), (32, 32))
-    read = geometry.sample(examples.inputs.reshape(-1, 32, 32, 3), corner)
-    found = examples.outputs.reshape(-1, 32, 32, 3)[:, ::31, ::31]
-    np.testing.assert_allclose(found, np.clip(read, 0, 1), atol=1e-4)
+def test_networks_without_a_transformer_on_the_image(run):
+    run.config["model"]["transformers"] = (3,)
+    with pytest.raises(RunError, match="has no transformer before its first convolution"):
+        apply_to_tracks(run, [0])
 
 
 def test_runs_become_a_measurement(runs, tmp_path, capsys):
@@ -128,30 +151,21 @@ def test_a_box_that_moves_wanders_unless_it_is_followed():
     np.testing.assert_allclose(back + follow.reshape(-1, 2, 3)[:, None, :, 2], corners, atol=1e-6)
 
 
-def test_training_again_ends_where_the_run_did(run):
-    """G12: before training the region is the whole image."""
-    examples, steps = replay_signs(run, [1, 0], steps=10, every=10)
-    assert steps == [0, 10]
-    assert examples.inputs.shape == (2, 2, 32, 32, 3)
-    whole = [[[0, 0], [31, 0]], [[0, 31], [31, 31]]]
-    np.testing.assert_allclose(examples.corners[:, 0], [whole, whole], atol=1e-4)
-    middle = apply_to_tracks(run, [1, 0], frames=3)
-    np.testing.assert_array_equal(examples.inputs[:, 1], middle.inputs[:, 1])
-    np.testing.assert_allclose(examples.corners[:, 1], middle.corners[:, 1], atol=1e-3)
-    for every in (3, 20):
-        with pytest.raises(ConfigError, match=f"looks every {every} of 10 steps: they must be a"):
-            replay_signs(run, [0], steps=10, every=every)
-
-
-def test_runs_become_animations(runs, run, tmp_path, monkeypatch):
-    from PIL import Image
-
-    monkeypatch.setattr(show_signs, "FRAMES", 2)
+def test_training_again_ends_where_the_run_did(runs, run, tmp_path, monkeypatch, drawn):
+    """G12: the region is the whole image before training, and in the end what the run has."""
+    monkeypatch.setattr(show_signs, "FRAMES", 3)
     arguments = [str(runs), "--out", str(tmp_path), "--indices", "1"]
-    show_signs.main([*arguments, "--steps", "10"])
-    for kind in ("track", "training"):
+    show_signs.main([*arguments, "--steps", "2", "--every", "2"])
+    for kind, frames in (("track", 3), ("training", 2)):
         with Image.open(tmp_path / f"{run.label}_{kind}.gif") as animation:
-            assert animation.n_frames == 2
+            assert animation.n_frames == frames
             assert len(set(np.asarray(animation.convert("RGB")).reshape(-1, 3)[:, 0])) > 20
+    track, training = drawn
+    whole = [[[0, 0], [31, 0]], [[0, 31], [31, 31]]]
+    np.testing.assert_allclose(training.corners[0, 0], whole, atol=1e-4)
+    np.testing.assert_array_equal(training.inputs[0, 1], track.inputs[0, 1])
+    np.testing.assert_allclose(training.corners[0, 1], track.corners[0, 1], atol=1e-3)
+    with pytest.raises(SystemExit, match=r"looks every 3 of 2 steps: they must be a multiple of 1"):
+        show_signs.main([*arguments, "--steps", "2", "--every", "3"])
     with pytest.raises(SystemExit, match=r"^show_signs.py: there is no track 7"):
         show_signs.main([*arguments[:-1], "7"])

@@ -169,8 +169,9 @@ def test_selections_are_read_in_any_order_and_case(config_file):
 
 
 def test_every_transform_of_images_can_be_selected_and_none_else(config_file):
-    of_images = [name for name, transform in TRANSFORMS.items() if transform.dims == 2]
-    assert sorted(config_file.CHOICES["transform"].values()) == sorted(of_images)
+    of_images = {name for name, transform in TRANSFORMS.items() if transform.dims == 2}
+    of_signs = {"rotation_scale_translation"}  # the write-up's on traffic signs
+    assert sorted(config_file.CHOICES["transform"].values()) == sorted(of_images - of_signs)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,20 @@
 
 import dataclasses
 import signal
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from stn_jax.training import fit
+from stn_jax.training import Streamed, fit
 from stn_jax.training.errors import Interrupted
+from stn_jax.training.evaluation import make_evaluation
 from stn_jax.training.records import read_lines
 from stn_jax.training.step import step_keys
-from stn_jax.training.streaming import stream
+from stn_jax.training.streaming import NUM_AHEAD, NUM_THREADS, stream, stream_examples
 from tests.training.sharded import as_streamed
-from tests.training.toy import toy_config, toy_problem
+from tests.training.toy import toy_config, toy_data, toy_problem
 
 
 def losses(workdir):
@@ -82,3 +84,60 @@ def test_an_error_while_reading_ends_the_run(tmp_path):
     problem = dataclasses.replace(as_streamed(toy_problem(config), config), read=read)
     with pytest.raises(OSError, match="the disk is gone"):
         fit(config, problem, tmp_path, name="toy")
+
+
+# --- evaluations
+
+
+def streamed_examples(count=37):
+    """Return the toy problem's evaluation set, to be read in batches."""
+    data = jax.tree.map(np.asarray, toy_data(count, seed=1))
+    return Streamed(count, lambda index: jax.tree.map(lambda field: field[index], data))
+
+
+def test_streamed_evaluations_give_the_numbers_of_arrays(tmp_path):
+    """Of every example, the last and partial batch's too; bit by bit."""
+    config = toy_config(**{"seeds": (4, 2)})
+    problem = toy_problem(config)
+    streamed = dataclasses.replace(problem, evaluations={"test": streamed_examples()})
+    fit(config, problem, tmp_path / "arrays", name="toy")
+    fit(config, streamed, tmp_path / "streamed", name="toy")
+    found = [
+        [line for line in read_lines(tmp_path / name / "record.jsonl") if line["kind"] == "eval"]
+        for name in ("arrays", "streamed")
+    ]
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(37, 16), (32, 16), (5, 16), (1, 1)])
+def test_examples_come_in_order_and_once(count, batch_size):
+    batches = list(stream_examples(Streamed(count, lambda index: index * 10), batch_size))
+    assert all(len(values) == len(mask) == batch_size for values, mask in batches)
+    counted = np.concatenate([values[mask] for values, mask in batches])
+    np.testing.assert_array_equal(counted, 10 * np.arange(count))
+    values, mask = batches[-1]
+    assert (values[~mask] == 10 * (count - 1)).all()
+
+
+def test_reading_runs_ahead_by_a_few_batches_only():
+    """However slowly they are measured: images that wait need memory."""
+    started, lead = [], []
+
+    def read(index):
+        started.append(index[0])
+        return index
+
+    for consumed, _ in enumerate(stream_examples(Streamed(300, read), 2)):
+        time.sleep(0.002)
+        lead.append(len(started) - consumed)
+    assert len(started) == 150 and max(lead) <= NUM_AHEAD + NUM_THREADS + 1
+
+
+def test_an_error_while_reading_ends_the_evaluation():
+    def read(index):
+        raise OSError("the disk is gone")
+
+    problem = toy_problem(toy_config())
+    evaluate = make_evaluation(problem.measure, batch_size=16, vmap_seeds=True)
+    with pytest.raises(OSError, match="the disk is gone"):
+        evaluate(None, Streamed(37, read))

@@ -86,7 +86,7 @@ class Source(NamedTuple):
 def find(path: Path) -> Source | None:
     """Return the published folder or archive that a path is, or that is in it; None if neither."""
     for place in (path, path / FOLDER):
-        if (place / LISTS[0]).is_file() or (place / "images").is_dir():
+        if (place / LISTS[0]).is_file() or (place.name == FOLDER and place.is_dir()):
             return Source(place, partial(_lists_of_folder, place), partial(_images_in, place))
     for place in (path, path / ARCHIVE):
         if place.is_file():

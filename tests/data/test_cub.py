@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from stn_jax.data import archives, cub, cub_files, cub_prepare
+from stn_jax.data.types import resolve_data_dir
 from tests.data import cub_synthetic as synthetic
 
 SIZE = 20
@@ -311,3 +312,30 @@ def test_parts_are_of_the_head_or_the_body():
     assert len(cub.PARTS) == 15 and set(cub.PARTS.values()) == {"head", "body"}
     # In the publisher's lists they are in the order of the alphabet.
     assert list(cub.PARTS) == sorted(cub.PARTS)
+
+
+# --- real data, where there are some
+
+
+def test_prepared_already():
+    place = resolve_data_dir()
+    sizes = [int(path.parent.name) for path in (place / "cub").glob("*/info.json")]
+    sizes = [size for size in sizes if cub.read_info(cub.folder_of(place, size))["parts"]]
+    if not sizes:
+        pytest.skip(f"no birds with parts in {place}")
+    for size in sizes:
+        birds, annotations = cub.load(place, size=size), cub.load_annotations(place, size=size)
+        for split, limits in (("train", (29, 30)), ("test", (11, 30))):
+            found = getattr(birds, split)
+            per_class = np.bincount(found.label, minlength=len(birds.class_names))
+            assert limits[0] <= per_class.min() and per_class.max() <= limits[1]
+            assert (found.shape.min(axis=1) == size).all()
+            assert found.image(0).std() > 1
+        left, top, right, bottom = np.moveaxis(annotations.box[:, None], -1, 0)
+        x, y = np.moveaxis(annotations.part, -1, 0)
+        in_box = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
+        assert in_box[annotations.visible].mean() > 0.98
+        # Birds stand on their legs.
+        crown, leg = (list(cub.PARTS).index(name) for name in ("crown", "left leg"))
+        below = y[:, leg] - y[:, crown]
+        assert np.mean(below[np.isfinite(below)] > 0) > 0.95

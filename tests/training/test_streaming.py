@@ -15,7 +15,7 @@ from stn_jax.training.records import read_lines
 from stn_jax.training.step import step_keys
 from stn_jax.training.streaming import NUM_AHEAD, NUM_THREADS, stream, stream_examples
 from tests.training.sharded import as_streamed
-from tests.training.toy import toy_config, toy_data, toy_problem
+from tests.training.toy import toy_config, toy_problem
 
 
 def losses(workdir):
@@ -25,6 +25,7 @@ def losses(workdir):
 
 @pytest.mark.parametrize("vmap", [True, False])
 def test_a_streamed_run_is_the_run_on_the_device(tmp_path, vmap):
+    """Bit by bit; so are its evaluations, the last and partial batch's examples included."""
     config = toy_config(**{"seeds": (4, 2), "runtime.vmap_seeds": vmap})
     problem = toy_problem(config)
     states = [
@@ -87,26 +88,6 @@ def test_an_error_while_reading_ends_the_run(tmp_path):
 
 
 # --- evaluations
-
-
-def streamed_examples(count=37):
-    """Return the toy problem's evaluation set, to be read in batches."""
-    data = jax.tree.map(np.asarray, toy_data(count, seed=1))
-    return Streamed(count, lambda index: jax.tree.map(lambda field: field[index], data))
-
-
-def test_streamed_evaluations_give_the_numbers_of_arrays(tmp_path):
-    """Of every example, the last and partial batch's too; bit by bit."""
-    config = toy_config(**{"seeds": (4, 2)})
-    problem = toy_problem(config)
-    streamed = dataclasses.replace(problem, evaluations={"test": streamed_examples()})
-    fit(config, problem, tmp_path / "arrays", name="toy")
-    fit(config, streamed, tmp_path / "streamed", name="toy")
-    found = [
-        [line for line in read_lines(tmp_path / name / "record.jsonl") if line["kind"] == "eval"]
-        for name in ("arrays", "streamed")
-    ]
-    assert found[0] == found[1] and len(found[0]) == 2
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(37, 16), (32, 16), (5, 16), (1, 1)])

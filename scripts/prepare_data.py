@@ -4,6 +4,7 @@
   python scripts/prepare_data.py mnist --from ~/idx_files     # from files you have: no network
   python scripts/prepare_data.py svhn --size 64 128           # call it again to continue
   python scripts/prepare_data.py gtsrb --from ~/GTSRB         # from the unpacked archives
+  python scripts/prepare_data.py cub --size 256 512           # call it again to continue
 
 Data go to --data-dir, else $STN_DATA_DIR, else ~/.cache/stn_jax; training looks there in the same
 order. What is already there is left alone. No TensorFlow is needed.
@@ -17,6 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stn_jax.data import (
+    cub,
+    cub_files,
+    cub_prepare,
     download,
     gtsrb,
     gtsrb_builder,
@@ -56,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             dest="source",
             metavar="DIR",
             type=Path,
-            help="folder with the publisher's files; nothing is downloaded",
+            help="folder with the publisher's files (CUB: or its archive); nothing is downloaded",
         )
         OPTIONS.get(name, lambda _: None)(subparser)
     args = parser.parse_args(argv)
@@ -233,8 +237,63 @@ def add_gtsrb_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-PREPARE = {"mnist": prepare_mnist, "svhn": prepare_svhn, "gtsrb": prepare_gtsrb}
-OPTIONS = {"svhn": add_svhn_options, "gtsrb": add_gtsrb_options}  # of one data set only
+def prepare_cub(place: Path, args: argparse.Namespace) -> None:
+    """Prepare CUB-200-2011, birds: 1.2 GB to download, 3 GB when prepared (512 px: 12 GB).
+
+    --from takes CUB_200_2011.tgz as published, the folder in it (some of the classes will do), or a
+    folder that TFDS has prepared: stn_cub, or caltech_birds2011, which has no parts and no numbers
+    of images. Without it they are looked for in the data folder; else the archive is downloaded
+    into cub/archives there, and may be deleted when all is prepared. Interrupted, it goes on when
+    called again. Images that are missing or cannot be decoded are counted and left out.
+    """
+    missing = [size for size in args.size if not cub.read_info(cub.folder_of(place, size))]
+    if missing:
+        source = cub_prepare.find(args.source or place)
+        if source is None and args.source:
+            raise DataNotFoundError(
+                f"--from {args.source} has no {cub_files.ARCHIVE}, no folder {cub_files.FOLDER} "
+                "and nothing that TFDS has prepared."
+            )
+        source = source or cub_files.archive(fetch_cub(place / "cub" / "archives"))
+        print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
+        for size in missing:
+            cub_prepare.prepare(source, place, size=size)
+    print("Prepared:" if missing else "Already there, nothing done:")
+    for size in args.size:
+        print(*cub_prepare.describe(cub.folder_of(place, size)), sep="\n")
+        birds = cub.load(place, size=size)
+        print(f"{birds.name}, {birds.source}, fingerprint {birds.fingerprint}")
+
+
+def add_cub_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only CUB needs."""
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        type=int,
+        default=[256],
+        help="shorter side of the images in pixels; one or several (default: 256, which 224 px are "
+        "cropped from; 512 for 448 px; less for smaller networks)",
+    )
+
+
+def fetch_cub(folder: Path) -> Path:
+    """Download the archive, unless it is there, and return its path."""
+    path = folder / cub_files.ARCHIVE
+    if not path.is_file():
+        check_connection(cub_files.URL, otherwise=f"get {path.name} elsewhere and use --from DIR")
+        download.fetch(cub_files.URL, path, timeout=CONNECT_TIMEOUT, sha256=cub_files.SHA256)
+    return path
+
+
+PREPARE = {
+    "mnist": prepare_mnist,
+    "svhn": prepare_svhn,
+    "gtsrb": prepare_gtsrb,
+    "cub": prepare_cub,
+}
+# Of one data set only.
+OPTIONS = {"svhn": add_svhn_options, "gtsrb": add_gtsrb_options, "cub": add_cub_options}
 
 
 if __name__ == "__main__":

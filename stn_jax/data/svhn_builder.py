@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_jax.data import svhn_files
+from stn_jax.data import archives, svhn_files
 from stn_jax.data.svhn import NEEDED, SPLITS
 
 RELEASE = "1.0.0"
@@ -104,7 +104,7 @@ def builder_class() -> type:
                 entries = svhn_files.read_entries(path, scratch=Path(scratch))
             left = {entry.name: entry for entry in entries}
             for name, content in svhn_files.images(path, list(left)):
-                image = svhn_files.decode(content)
+                image = archives.decode(content)
                 if image is None:
                     continue
                 entry = left.pop(name)

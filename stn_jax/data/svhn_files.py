@@ -5,21 +5,15 @@ are streamed: nothing but the digitStruct.mat is put on disk.
 """
 
 import contextlib
-import gzip
-import io
 import os
 import shutil
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
-from stn_jax.data import digit_struct
+from stn_jax.data import archives, digit_struct
 from stn_jax.data.digit_struct import Entry
 from stn_jax.data.svhn import SPLITS
 
@@ -77,8 +71,8 @@ def read_entries(path: Path, *, scratch: Path) -> list[Entry]:
     copy = scratch / f"{path.name}.{ANNOTATIONS}"
     try:
         with _naming(path):
-            for name, file in _members(path):
-                if name == ANNOTATIONS:
+            for member, file in archives.members(path):
+                if member.name == ANNOTATIONS:
                     with copy.open("wb") as target:
                         shutil.copyfileobj(file, target)
                     break
@@ -126,41 +120,11 @@ def images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
         return
     left = set(wanted)
     with _naming(path):
-        for name, file in _members(path):
-            if name in left:
-                left.remove(name)
-                yield name, file.read()
+        for member, file in archives.members(path):
+            if member.name in left:
+                left.remove(member.name)
+                yield member.name, file.read()
 
 
-def decode(content: bytes) -> Image.Image | None:
-    """Return an image in RGB, or None if it is damaged."""
-    # SyntaxError and the like: how Pillow reports some damages.
-    damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except damages:
-        return None
-
-
-def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the files of a .tar.gz by their names without folders; to be read at once or never."""
-    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            if member.isfile():
-                yield PurePosixPath(member.name).name, archive.extractfile(member)
-        # tarfile takes an archive that ends in mid-header for complete, gzip does not.
-        while stream.read(1 << 20):
-            pass
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the archive in what is raised while it is read."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        raise ValueError(
-            f"{path}: damaged or cut short ({error}); get it again, or unpack what is in it into "
-            f"{path.parent / path.name.removesuffix('.tar.gz')} to do without the rest."
-        ) from error
+def _naming(path: Path) -> contextlib.AbstractContextManager[None]:
+    return archives.naming(path, unpacked=path.parent / path.name.removesuffix(".tar.gz"))

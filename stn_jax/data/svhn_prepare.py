@@ -24,7 +24,7 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from stn_jax.data import svhn_crops, svhn_files
+from stn_jax.data import archives, svhn_crops, svhn_files
 from stn_jax.data.digit_struct import BAD_LABEL, Entry
 from stn_jax.data.svhn import (
     FORMAT,
@@ -157,7 +157,7 @@ def _write_rows(split: str, path: Path, rows: list[Entry], partials: list["_Part
     for name, content in progress:
         row = number[name]
         left = [partial for partial in partials if partial.states[row] == 0]
-        image = svhn_files.decode(content)
+        image = archives.decode(content)
         if image is None:
             box, problems = np.full(4, np.nan), {"unreadable_image"}
         else:

@@ -1,6 +1,6 @@
 """Evaluation over every example of a set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from stn_jax.training.sharding import compile_for, divide
 from stn_jax.training.state import TrainState
 from stn_jax.training.step import over_seeds
+from stn_jax.training.streaming import Streamed, positions, stream_examples
 
 
 def make_evaluation(
@@ -32,7 +33,7 @@ def make_evaluation(
 
     Returns:
       A function of (state, data) giving means by name, one a seed; data is a pytree of arrays
-      with the same leading size.
+      with the same leading size, or `Streamed`, which gives the same numbers.
     """
 
     def total(state: TrainState, batch_and_mask: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
@@ -43,14 +44,16 @@ def make_evaluation(
     totals = compile_for(over_seeds(total, vmap=vmap_seeds), mesh)
 
     def evaluate(state: TrainState, data: Any) -> dict[str, list[float]]:
-        count = jax.tree.leaves(data)[0].shape[0]
-        sums = []
-        for start in range(0, count, batch_size):
-            # Positions past the end read the last example, and are masked.
-            position = np.arange(start, start + batch_size)
-            index = np.minimum(position, count - 1)
-            batch = jax.tree.map(lambda x: x[index], data)  # noqa: B023
-            sums.append(totals(state, (batch, position < count)))
+        if isinstance(data, Streamed):
+            count, batches = data.count, stream_examples(data, batch_size)
+        else:
+            count = jax.tree.leaves(data)[0].shape[0]
+            batches = _batches(data, count, batch_size)
+        sums: list[dict[str, jax.Array]] = []
+        for batch_and_mask in batches:
+            sums.append(totals(state, batch_and_mask))
+            # One batch waits while another is measured, and no more: their images need memory.
+            jax.block_until_ready(sums[-2:-1])
         fetched = jax.device_get(sums)
         return {
             name: (sum(np.float64(part[name]) for part in fetched) / count).tolist()
@@ -58,3 +61,9 @@ def make_evaluation(
         }
 
     return evaluate
+
+
+def _batches(data: Any, count: int, batch_size: int) -> Iterator[tuple[Any, np.ndarray]]:
+    for start in range(0, count, batch_size):
+        index, mask = positions(start, batch_size, count)
+        yield jax.tree.map(lambda x: x[index], data), mask  # noqa: B023

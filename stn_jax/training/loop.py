@@ -42,7 +42,8 @@ class Problem:
       draw: function of (key, data), giving a batch; part of the compiled step.
       data: what batches are drawn from: a pytree of arrays on the device. None with `read`.
       measure: function of (params, model_state, batch), giving per-example values by name.
-      evaluations: by split name, the examples that `measure` is averaged over.
+      evaluations: by split name, the examples that `measure` is averaged over: a pytree of arrays,
+        or `Streamed` where they are larger than the memory.
       description: what the record says of the data.
       read: where the data are larger than a device: function of the key that `draw` gets, giving
         as host arrays what that needs of the data in one step; called ahead, in threads.

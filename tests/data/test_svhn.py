@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stn_jax.data import digit_struct, svhn, svhn_crops, svhn_files, svhn_prepare
+from stn_jax.data import archives, digit_struct, svhn, svhn_crops, svhn_files, svhn_prepare
 from stn_jax.data.types import DataNotFoundError, fingerprint, resolve_data_dir
 from tests.data import svhn_synthetic as synthetic
 
@@ -395,7 +395,7 @@ svhn_prepare.prepare(Path({str(source)!r}), Path({str(place)!r}), sizes=[64])
 
 def test_what_was_begun_from_other_boxes_is_not_continued(source, place, tmp_path, monkeypatch):
     monkeypatch.setattr(svhn_prepare, "_COMMIT_EVERY", 1)
-    decode, calls = svhn_files.decode, []
+    decode, calls = archives.decode, []
 
     def stops(content):
         calls.append(content)
@@ -404,7 +404,7 @@ def test_what_was_begun_from_other_boxes_is_not_continued(source, place, tmp_pat
         return decode(content)
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(svhn_files, "decode", stops)
+        patch.setattr(archives, "decode", stops)
         svhn_prepare.prepare(source, place, sizes=[64])
     synthetic.write_folder(source / "train", synthetic.random_entries(23, seed=5))
     svhn_prepare.prepare(source, place, sizes=[64])

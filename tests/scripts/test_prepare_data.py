@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from scripts import prepare_data
-from stn_jax.data import gtsrb, mnist, mnist_builder, svhn, svhn_files
-from tests.data import gtsrb_synthetic, svhn_synthetic
+from stn_jax.data import cub, cub_files, gtsrb, mnist, mnist_builder, svhn, svhn_files
+from tests.data import cub_synthetic, gtsrb_synthetic, svhn_synthetic
 
 SCRIPT = Path(prepare_data.__file__)
 NAMES = (
@@ -291,4 +291,77 @@ def test_gtsrb_without_files(tmp_path, place):
     (files / "train_00.webp").unlink()
     with pytest.raises(SystemExit, match="^prepare_data.py gtsrb: there is no .*webp") as e:
         prepare_data.main(["gtsrb", "--from", str(files)])
+    assert "\n" not in str(e.value)
+
+
+# CUB
+
+
+def test_cub_from_local_files_then_says_that_it_is_there(tmp_path, place, capsys):
+    files = cub_synthetic.write(tmp_path / "birds")
+    (files / "images" / cub_synthetic.entries()[0][1]).unlink()
+    arguments = ["cub", "--from", str(files), "--size", "16", "20"]
+    prepare_data.main(arguments)
+    said = capsys.readouterr().out
+    assert "16 train: 12 of 12 images\n" in said and "20 test: 5 of 6 images\n" in said
+    assert "left out: 1 (listed, but not there): 002.Grey_Bird/Bird_0007_1.jpg\n" in said
+    for size in (16, 20):
+        assert cub.load(place, size=size).fingerprint in said
+    written = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+    prepare_data.main([*arguments[:1], *arguments[3:]])
+    assert capsys.readouterr().out.startswith("Already there, nothing done:")
+    assert written == {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+
+
+def test_cub_that_lies_in_the_data_folder_is_not_downloaded(place):
+    cub_synthetic.write(place)
+    prepare_data.main(["cub", "--size", "16"])
+    assert len(cub.load(place, size=16).train.id) == 12
+
+
+def test_cub_is_downloaded_once(tmp_path, place, monkeypatch):
+    archive = cub_synthetic.pack(cub_synthetic.write(tmp_path / "birds"))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=archive.parent)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        monkeypatch.setattr(cub_files, "URL", url)
+        with pytest.raises(SystemExit, match="has the SHA-256 sum .*: deleted"):
+            prepare_data.main(["cub", "--size", "16"])
+        checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
+        monkeypatch.setattr(cub_files, "SHA256", checksum)
+        prepare_data.main(["cub", "--size", "16"])
+        server.shutdown()
+        thread.join()
+    assert [p.name for p in (place / "cub/archives").iterdir()] == ["CUB_200_2011.tgz"]
+    prepare_data.main(["cub", "--size", "16", "20"])  # nobody answers any more
+    assert len(cub.load(place, size=20).train.id) == 12
+
+
+def test_cub_without_a_network_or_files(tmp_path, place, monkeypatch):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(cub_files, "URL", f"http://127.0.0.1:{port}/CUB_200_2011.tgz")
+    with pytest.raises(SystemExit, match=r"cannot download .*CUB_200_2011.tgz .*--from DIR") as e:
+        prepare_data.main(["cub"])
+    assert "\n" not in str(e.value)
+    assert not place.exists()
+    with pytest.raises(SystemExit, match="has no CUB_200_2011.tgz, no folder CUB_200_2011"):
+        prepare_data.main(["cub", "--from", str(tmp_path)])
+    files = cub_synthetic.write(tmp_path / "birds")
+    (files / "classes.txt").unlink()
+    with pytest.raises(SystemExit, match=r"^prepare_data.py cub: there is no .*classes.txt") as e:
+        prepare_data.main(["cub", "--from", str(files)])
     assert "\n" not in str(e.value)

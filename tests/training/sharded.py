@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.models.pure import functional
 from stn_jax.models.svhn import MODELS, NUM_CLASSES, NUM_POSITIONS, SequenceCNN
-from stn_jax.training import Problem
+from stn_jax.training import Problem, Streamed
 from stn_jax.training.metrics import sequence_loss, sequence_measure
 from tests.training.toy import toy_config, toy_data, toy_problem
 
@@ -26,14 +26,24 @@ def streamed() -> tuple[ConfigDict, Problem]:
 
 
 def as_streamed(problem: Problem, config: ConfigDict) -> Problem:
-    """Return the problem with its batches read on the host."""
+    """Return the problem with its batches read on the host, those of its evaluations, too."""
     data = Labelled(*map(np.asarray, toy_data(100, seed=0)))
+    examples = Labelled(*map(np.asarray, problem.evaluations["test"]))
 
     def read(key: jax.Array) -> Labelled:
         index = jax.random.randint(key, (config.training.batch_size,), 0, len(data.label))
         return Labelled(*(field[np.asarray(index)] for field in data))
 
-    return dataclasses.replace(problem, data=None, read=read, draw=lambda key, examples: examples)
+    def read_examples(index: np.ndarray) -> Labelled:
+        return Labelled(*(field[index] for field in examples))
+
+    return dataclasses.replace(
+        problem,
+        data=None,
+        read=read,
+        draw=lambda key, batch: batch,
+        evaluations={"test": Streamed(len(examples.label), read_examples)},
+    )
 
 
 def svhn() -> tuple[ConfigDict, Problem]:

@@ -2,16 +2,18 @@
 
 import dataclasses
 import signal
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from stn_jax.training import fit
+from stn_jax.training import Streamed, fit
 from stn_jax.training.errors import Interrupted
+from stn_jax.training.evaluation import make_evaluation
 from stn_jax.training.records import read_lines
 from stn_jax.training.step import step_keys
-from stn_jax.training.streaming import stream
+from stn_jax.training.streaming import NUM_AHEAD, NUM_THREADS, stream, stream_examples
 from tests.training.sharded import as_streamed
 from tests.training.toy import toy_config, toy_problem
 
@@ -23,6 +25,7 @@ def losses(workdir):
 
 @pytest.mark.parametrize("vmap", [True, False])
 def test_a_streamed_run_is_the_run_on_the_device(tmp_path, vmap):
+    """Bit by bit; so are its evaluations, the last and partial batch's examples included."""
     config = toy_config(**{"seeds": (4, 2), "runtime.vmap_seeds": vmap})
     problem = toy_problem(config)
     states = [
@@ -82,3 +85,40 @@ def test_an_error_while_reading_ends_the_run(tmp_path):
     problem = dataclasses.replace(as_streamed(toy_problem(config), config), read=read)
     with pytest.raises(OSError, match="the disk is gone"):
         fit(config, problem, tmp_path, name="toy")
+
+
+# --- evaluations
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(37, 16), (32, 16), (5, 16), (1, 1)])
+def test_examples_come_in_order_and_once(count, batch_size):
+    batches = list(stream_examples(Streamed(count, lambda index: index * 10), batch_size))
+    assert all(len(values) == len(mask) == batch_size for values, mask in batches)
+    counted = np.concatenate([values[mask] for values, mask in batches])
+    np.testing.assert_array_equal(counted, 10 * np.arange(count))
+    values, mask = batches[-1]
+    assert (values[~mask] == 10 * (count - 1)).all()
+
+
+def test_reading_runs_ahead_by_a_few_batches_only():
+    """However slowly they are measured: images that wait need memory."""
+    started, lead = [], []
+
+    def read(index):
+        started.append(index[0])
+        return index
+
+    for consumed, _ in enumerate(stream_examples(Streamed(300, read), 2)):
+        time.sleep(0.002)
+        lead.append(len(started) - consumed)
+    assert len(started) == 150 and max(lead) <= NUM_AHEAD + NUM_THREADS + 1
+
+
+def test_an_error_while_reading_ends_the_evaluation():
+    def read(index):
+        raise OSError("the disk is gone")
+
+    problem = toy_problem(toy_config())
+    evaluate = make_evaluation(problem.measure, batch_size=16, vmap_seeds=True)
+    with pytest.raises(OSError, match="the disk is gone"):
+        evaluate(None, Streamed(37, read))

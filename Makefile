@@ -10,8 +10,9 @@ EXTRAS ?=
 PY     := $(VENV)/bin/python
 RUNS   := runs/quickstart
 
-# One process a core: compiling, the larger part of the time, uses no more than one.
-PYTEST := $(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal
+# One process a core: compiling, the larger part of the time, uses no more than one. The tests of a
+# file stay together: they share what was trained for them.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 comma := ,
 space := $(subst ,, )

@@ -1,7 +1,6 @@
 """Co-localisation from the command line to its table and figure, in tiny form (C3, C4, C7)."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,18 +42,11 @@ def config_of(folder, selection="T,3"):
 
 
 def experiment(workdir, *options):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
     command = [
         *(sys.executable, "experiments/colocalisation.py", "--workdir", workdir),
         *("--config", "configs/colocalisation.py:T,3,quickstart", *options),
     ]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -31,14 +29,7 @@ def train(selection, workdir):
         *(f"--config.training.{name}=20" for name in ("num_steps", "log_every", "eval_every")),
         "--config.seeds=(4,1)",
     ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 @pytest.fixture(scope="module")

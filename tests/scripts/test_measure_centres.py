@@ -1,6 +1,5 @@
 """3-D MNIST from the command line to its table, figure and measurements (V4 to V6)."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +23,6 @@ ROOT = Path(measure_centres.__file__).parents[1]
 def runs(tmp_path_factory):
     """A short run of the quickstart on small volumes, trained from the command line."""
     folder = tmp_path_factory.mktemp("runs")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
     command = [
         *(sys.executable, "experiments/mnist_3d.py"),
         *("--config", "configs/mnist_3d.py:ST-CNN,quickstart", "--workdir", folder / "ST-CNN"),
@@ -38,7 +30,7 @@ def runs(tmp_path_factory):
         *("--config.training.batch_size=8", "--config.training.eval_batch_size=25"),
         *("--config.data.size=42", "--config.runtime.checkpoint_every=10"),
     ]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command, cwd=ROOT, check=True)
     return folder
 
 

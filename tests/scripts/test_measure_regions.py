@@ -1,11 +1,9 @@
 """House numbers from the command line to table, figure and measurement (H22)."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -23,13 +21,6 @@ def runs(tmp_path_factory):
     """A short run on small canvases, trained from the command line."""
     place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
     write_crops(place)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
     command = [
         *(sys.executable, "experiments/svhn.py"),
         *("--config", "configs/svhn.py:Single,reduced", "--workdir", folder / "Single"),
@@ -43,7 +34,7 @@ def runs(tmp_path_factory):
         ),
         *("--config.runtime.checkpoint_every=10", f"--config.runtime.data_dir={place}"),
     ]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command, cwd=ROOT, check=True)
     return folder
 
 

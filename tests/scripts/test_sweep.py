@@ -327,14 +327,11 @@ def test_a_terminal_shows_all_steps_in_one_bar(monkeypatch):
     assert any("8.00/8.00" in bar and "2 done" in bar for bar in bars)
 
 
-def test_a_real_experiment_is_interrupted_and_continued(monkeypatch, request, capsys):
+def test_a_real_experiment_is_interrupted_and_continued(monkeypatch, tmp_path, capsys):
     """The sweep is asked to stop as soon as the first run begins to train."""
     pytest.importorskip("sklearn")
     monkeypatch.chdir(ROOT)
-    cache = request.config.cache.mkdir("jax") if hasattr(request.config, "cache") else ""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    runs_dir = request.getfixturevalue("tmp_path") / "real"
+    runs_dir = tmp_path / "real"
     steps = 100
     arguments = [
         *("configs/distorted_mnist.py:quickstart,FCN,ST-FCN", "--runs-dir", str(runs_dir)),

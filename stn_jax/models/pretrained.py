@@ -8,7 +8,9 @@ it out of what others published.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -68,11 +70,13 @@ def load_weights(path: str | Path) -> Weights:
     return Weights(header, arrays)
 
 
-def expected_shapes(architecture: str, *, num_classes: int = NUM_CLASSES) -> dict[str, tuple]:
+@cache
+def expected_shapes(architecture: str) -> Mapping[str, tuple[int, ...]]:
     """Return the shapes of all parameters and statistics of a whole network, by name."""
-    model = functional(lambda rngs: Inception(architecture, num_classes=num_classes, rngs=rngs))
+    model = functional(lambda rngs: Inception(architecture, num_classes=NUM_CLASSES, rngs=rngs))
     params, state = jax.eval_shape(model.init, jax.random.key(0))
-    return {name: leaf.shape for tree in (params, state) for name, leaf in _flat(tree).items()}
+    leaves = _flat(params) | _flat(state)
+    return MappingProxyType({name: leaf.shape for name, leaf in leaves.items()})
 
 
 def with_pretrained(

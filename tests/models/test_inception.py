@@ -254,7 +254,7 @@ def test_gradients_are_those_of_flax(statistics):
 
 def stem(**options):
     """A network of few layers, with initial weights."""
-    model = network(architecture="inception_v2", last="mixed_3b", **options)
+    model = network(architecture="inception_v2", last="conv_2", **options)
     return model, *jax.jit(model.init)(jax.random.key(0))
 
 
@@ -277,17 +277,17 @@ X = draw("x", (2, 32, 32, 3), -1, 1)
 def test_rematerialisation_changes_nothing(plain):
     """Neither values nor gradients nor the statistics that a step leaves."""
     model, params, state = plain
-    again = network(architecture="inception_v2", last="mixed_3b", statistics="batch", remat=True)
+    again = network(architecture="inception_v2", last="conv_2", statistics="batch", remat=True)
     one, other = trained(model, params, state, X), trained(again, params, state, X)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    moved = one[1][1]["blocks"]["mixed_3b"]["3x3"]["mean"]
-    assert np.any(moved != state["blocks"]["mixed_3b"]["3x3"]["mean"])
+    moved = one[1][1]["blocks"]["conv_2"]["conv"]["mean"]
+    assert np.any(moved != state["blocks"]["conv_2"]["conv"]["mean"])
 
 
 def test_half_precision_keeps_parameters_and_descriptors_in_full(plain):
     model, params, state = plain
-    half = network(architecture="inception_v2", last="mixed_3b", dtype="bfloat16")
+    half = network(architecture="inception_v2", last="conv_2", dtype="bfloat16")
     shapes = jax.eval_shape(half.init, jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     expected, _ = jax.jit(model.apply)(params, state, X)

@@ -195,8 +195,7 @@ class Inception(nnx.Module):
         Returns:
           float32 [B, num_classes] or, as the mean of the last block's maps, [B, num_features].
         """
-        features = jnp.mean(self.maps(x).astype(jnp.float32), axis=(1, 2))
-        return features if self.classifier is None else self.classifier(features)
+        return self.head(self.maps(x))
 
     def maps(self, x: jax.Array) -> jax.Array:
         """Return the maps [B, h, w, num_features] of the last block, in the network's dtype."""
@@ -204,6 +203,11 @@ class Inception(nnx.Module):
         for name, block in self.steps:
             x = self._run(name, block, x)
         return x
+
+    def head(self, maps: jax.Array) -> jax.Array:
+        """Return what a call does, from the last block's maps [B, h, w, num_features]."""
+        features = jnp.mean(maps.astype(jnp.float32), axis=(1, 2))
+        return features if self.classifier is None else self.classifier(features)
 
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (h, w) of the last block's maps of images of a size (H, W).

@@ -151,6 +151,8 @@ class ConvUnit(nnx.Module):
 
 def convolve(x: jax.Array, kernel: jax.Array, conv: Conv) -> jax.Array:
     """Convolve (cross-correlate) x [B, H, W, C] with a kernel [kh, kw, C, F] of one dtype."""
+    if conv.size == (1, 1) and conv.stride == 1:
+        return x @ kernel[0, 0]  # On CPUs the gradient takes two thirds of the time.
     margins = _margins(x, conv.size, conv.stride, conv.padding)
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
@@ -158,26 +160,26 @@ def convolve(x: jax.Array, kernel: jax.Array, conv: Conv) -> jax.Array:
     )
 
 
-def pool(x: jax.Array, pool: Pool) -> jax.Array:
+def pool(x: jax.Array, step: Pool) -> jax.Array:
     """Pool x [B, H, W, C] over 3x3 windows.
 
     Raises:
       ValueError: if there is no such kind.
     """
-    window, strides = (1, 3, 3, 1), (1, pool.stride, pool.stride, 1)
-    margins = ((0, 0), *_margins(x, (3, 3), pool.stride, pool.padding), (0, 0))
+    window, strides = (1, 3, 3, 1), (1, step.stride, step.stride, 1)
+    margins = ((0, 0), *_margins(x, (3, 3), step.stride, step.padding), (0, 0))
 
     def reduce(x: jax.Array, start: float, function: Callable[..., jax.Array]) -> jax.Array:
         return lax.reduce_window(x, start, function, window, strides, margins)
 
-    if pool.kind == "max":
+    if step.kind == "max":
         return reduce(x, -jnp.inf, lax.max)
-    if pool.kind == "average":
+    if step.kind == "average":
         return reduce(x, 0.0, lax.add) / 9
-    if pool.kind == "average_inside":
+    if step.kind == "average_inside":
         inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
         return reduce(x, 0.0, lax.add) / reduce(inside, 0.0, lax.add)
-    raise ValueError(f"pooling is 'max', 'average' or 'average_inside', got {pool.kind!r}.")
+    raise ValueError(f"pooling is 'max', 'average' or 'average_inside', got {step.kind!r}.")
 
 
 def _margins(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from stn_jax.models import inception_layers
 from stn_jax.models.inception import ARCHITECTURES, Inception, as_input
 from stn_jax.models.inception_layers import (
     PADDINGS,
@@ -38,7 +39,8 @@ class Recorder(nnx.Module):
         self.inception = Inception(**options)
 
     def __call__(self, x):
-        return self.inception.activations(x), self.inception(x)
+        maps = self.inception.activations(x)
+        return maps, self.inception.head(list(maps.values())[-1])
 
 
 def folded_tensors():
@@ -62,8 +64,9 @@ def weights_of(source):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_block_gives_what_the_other_implementation_gives(source):
+def test_every_block_gives_what_the_other_implementation_gives(source, monkeypatch):
     """Its own computation, recorded: TensorFlow-Slim, BN-Inception, torchvision, the one of FID."""
+    monkeypatch.setattr(inception_layers, "he_normal", lambda key, shape: jnp.zeros(shape))
     weights = weights_of(source)
     architecture = weights.header["architecture"]
     classes = 1000 if "classifier/kernel" in weights.tensors else 0
@@ -105,7 +108,8 @@ def test_every_block_gives_what_the_other_implementation_gives(source):
         ("inception_v3_2015", "mixed_8", (8, 8, 1280)),
     ],
 )
-def test_sizes_of_the_last_maps(architecture, last, shape):
+def test_sizes_of_the_last_maps(architecture, last, shape, monkeypatch):
+    monkeypatch.setattr(inception_layers, "he_normal", lambda key, shape: jnp.zeros(shape))
     size = ARCHITECTURES[architecture].size
 
     def call():
@@ -136,7 +140,7 @@ def test_parameters_are_as_many_as_elsewhere(architecture, count):
 # The steps.
 
 
-@pytest.mark.parametrize("size", [(7, 8), (8, 7), (15, 16), (3, 4)])
+@pytest.mark.parametrize("size", [(7, 8), (16, 3)])
 @pytest.mark.parametrize("window", [(3, 3), (7, 7), (1, 7)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_same_padding_is_that_of_xla(size, window, stride):

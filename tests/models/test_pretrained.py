@@ -43,8 +43,16 @@ class Twins(nnx.Module):
         return x
 
 
-def variables(seed=0):
-    return functional(lambda rngs: Twins(rngs=rngs)).init(jax.random.key(seed))
+@pytest.fixture(scope="module")
+def model():
+    return functional(lambda rngs: Twins(rngs=rngs))
+
+
+@pytest.fixture(scope="module")
+def variables(model):
+    """Initial values that are those of no weights here."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, -1, leaf.dtype), shapes)
 
 
 def test_the_file_gives_back_what_was_put_in(tmp_path, weights):
@@ -59,8 +67,8 @@ def test_the_file_gives_back_what_was_put_in(tmp_path, weights):
     assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
 
 
-def test_every_network_in_a_model_gets_them(weights):
-    params, state = variables()
+def test_every_network_in_a_model_gets_them(weights, variables):
+    params, state = variables
     new, statistics = with_pretrained(params, state, weights, architecture="inception_v2")
     for part in (new["first"], new["others"]["0"]):
         kernel = part["blocks"]["conv_1"]["conv"]["kernel"]
@@ -72,8 +80,8 @@ def test_every_network_in_a_model_gets_them(weights):
     assert jax.tree.structure((new, statistics)) == jax.tree.structure((params, state))
 
 
-def test_states_of_several_seeds_get_them(weights):
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), variables(0), variables(1))
+def test_states_of_several_seeds_get_them(weights, variables):
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), variables)
     new, _ = with_pretrained(*both, weights, architecture="inception_v2")
     kernel = new["first"]["blocks"]["conv_2"]["conv"]["kernel"]
     expected = weights.tensors["blocks/conv_2/conv/kernel"]
@@ -81,8 +89,7 @@ def test_states_of_several_seeds_get_them(weights):
     assert np.any(new["dense"]["kernel"][0] != new["dense"]["kernel"][1])
 
 
-def test_they_can_be_part_of_init(weights):
-    model = functional(lambda rngs: Twins(rngs=rngs))
+def test_they_can_be_part_of_init(weights, model):
     init = jax.jit(
         jax.vmap(
             lambda key: with_pretrained(*model.init(key), weights, architecture="inception_v2")
@@ -93,7 +100,7 @@ def test_they_can_be_part_of_init(weights):
     np.testing.assert_array_equal(kernel[1], weights.tensors["blocks/conv_2/conv/kernel"])
 
 
-def test_what_does_not_fit_is_named_in_one_error(weights):
+def test_what_does_not_fit_is_named_in_one_error(weights, variables):
     tensors = dict(weights.tensors)
     del tensors["blocks/conv_2/conv/scale"], tensors["blocks/conv_2/conv/var"]
     tensors["blocks/conv_1/conv/bias"] = np.zeros(7)
@@ -101,7 +108,7 @@ def test_what_does_not_fit_is_named_in_one_error(weights):
     del tensors["blocks/mixed_5c/1x1/kernel"]  # not in these networks
     wrong = Weights(weights.header, tensors)
     with pytest.raises(WeightsError) as info:
-        with_pretrained(*variables(), wrong, architecture="inception_v2")
+        with_pretrained(*variables, wrong, architecture="inception_v2")
     assert str(info.value) == (
         "the weights do not fit the network: "
         "2 missing: blocks/conv_2/conv/scale, blocks/conv_2/conv/var; "
@@ -110,10 +117,10 @@ def test_what_does_not_fit_is_named_in_one_error(weights):
     )
 
 
-def test_partly_is_a_choice_and_says_what_stays(weights, capsys):
+def test_partly_is_a_choice_and_says_what_stays(weights, variables, capsys):
     tensors = dict(weights.tensors)
     del tensors["blocks/conv_2/conv/kernel"]
-    params, state = variables()
+    params, state = variables
     less = Weights(weights.header, tensors)
     new, _ = with_pretrained(params, state, less, architecture="inception_v2", partial=True)
     assert capsys.readouterr().out == (
@@ -124,10 +131,10 @@ def test_partly_is_a_choice_and_says_what_stays(weights, capsys):
         assert np.any(before != after) == changed
 
 
-def test_another_architecture_is_refused(weights):
+def test_another_architecture_is_refused(weights, variables):
     """Even where all shapes are the same, and only the padding differs."""
     with pytest.raises(WeightsError, match="weights are of inception_v2, the network is bn_inc"):
-        with_pretrained(*variables(), weights, architecture="bn_inception")
+        with_pretrained(*variables, weights, architecture="bn_inception")
 
 
 def test_models_without_inception_are_refused(weights):

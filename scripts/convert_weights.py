@@ -5,6 +5,10 @@
   python scripts/convert_weights.py torchvision_inception_v3 inception_v3.pth inception_v3.npz
   python scripts/convert_weights.py folded_inception_v3 --partial FOLDED.npz inception_v3_2015.npz
 
+The first is TensorFlow-Slim's inception_v2_2016_08_28.tar.gz, unpacked; the second what
+pretrainedmodels loads as bninception; the third torchvision's inception_v3_google-0cc3c7bd.pth; the
+last Inception-v3 of 2015 as arrays `LAYER/kernel` and `LAYER/bias`, batch normalisation folded in.
+
 Nothing is downloaded. A file that lacks tensors, or has others than its source should, is refused
 with their names; --partial accepts one that lacks some, and says which. PyTorch's files need
 PyTorch (pip install 'stn-jax[bench]'); TensorFlow's checkpoints need nothing.
@@ -17,6 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -50,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an npz archive."""
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError) as error:
+    except (ValueError, EOFError, AttributeError, BadZipFile) as error:
         raise ValueError(f"{path} is no npz archive.") from error
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -60,10 +61,10 @@ def load_weights(path: str | Path) -> Weights:
       OSError: if it cannot be read.
     """
     try:
-        with np.load(path) as archive:
+        with Path(path).open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in archive.files}
             header = json.loads(str(arrays.pop(HEADER)))
-    except (ValueError, KeyError, EOFError, AttributeError) as error:
+    except (ValueError, KeyError, EOFError, AttributeError, BadZipFile) as error:
         raise WeightsError(
             f"{path} is no file of weights; scripts/convert_weights.py makes one."
         ) from error

@@ -63,24 +63,28 @@ def convert(source: Source, tensors: Mapping[str, np.ndarray], *, partial: bool 
       WeightsError: naming the tensors that are missing, unexpected or of another shape, as the
         source calls them.
     """
+    expected = expected_shapes(source.architecture)
     found: dict[str, np.ndarray] = {}
-    used, absent, lacking = set(), [], []
+    used, absent, lacking, shapes = set(), [], [], []
     for layer, theirs in source.names.items():
         for part, (names, function) in source.rules(theirs).items():
+            name = f"{layer}/{part}"
             used |= set(names)
-            if missing := [name for name in names if name not in tensors]:
+            if missing := [theirs for theirs in names if theirs not in tensors]:
                 absent += missing
-                lacking.append(f"{layer}/{part}")
+                lacking.append(name)
+                continue
+            try:
+                value = function(*(tensors[theirs] for theirs in names))
+            except (ValueError, IndexError):  # not even as many axes
+                value = None
+            if value is None or value.shape != expected[name]:
+                given = " and ".join(f"{theirs} {tensors[theirs].shape}" for theirs in names)
+                shapes.append(f"{given} for {name} {expected[name]}")
             else:
-                found[f"{layer}/{part}"] = function(*(tensors[name] for name in names))
+                found[name] = value
     unexpected = [name for name in tensors if name not in used]
     unexpected = [name for name in unexpected if not re.fullmatch(source.ignored, name)]
-    expected = expected_shapes(source.architecture)
-    shapes = [
-        f"{name} {array.shape} for {expected[name]}"
-        for name, array in found.items()
-        if array.shape != expected[name]
-    ]
     if partial and absent:
         print(f"Missing, {len(absent)} tensors: {', '.join(absent)}")
     raise_misfits([] if partial else absent, sorted(unexpected), shapes)

@@ -142,7 +142,7 @@ def test_models_without_inception_are_refused(weights):
         with_pretrained({"dense": {}}, {}, weights, architecture="inception_v2")
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", None])
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 not whole", None])
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "weights.npz"
     if content is None:

@@ -94,9 +94,21 @@ def test_what_does_not_fit_is_named_in_one_error_in_their_names(slim):
         "2 missing: InceptionV2/Conv2d_1a_7x7/pointwise_weights, "
         "InceptionV2/Mixed_3b/Branch_0/Conv2d_0a_1x1/weights; "
         "1 unexpected: InceptionV2/AuxLogits/weights; "
-        "1 of another shape: blocks/mixed_3b/pool_projection/kernel (1, 1, 192, 31) for "
-        "(1, 1, 192, 32)."
+        "1 of another shape: InceptionV2/Mixed_3b/Branch_3/Conv2d_0b_1x1/weights (1, 1, 192, 31) "
+        "for blocks/mixed_3b/pool_projection/kernel (1, 1, 192, 32)."
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["conv1_7x7_s2.weight", "conv1_7x7_s2.bias", "conv1_7x7_s2_bn.bias", "last_linear.weight"],
+)
+@pytest.mark.parametrize("shape", [(7,), (3, 5)])
+def test_any_other_shape_is_named(name, shape, caffe):
+    wrong = caffe | {name: np.zeros(shape)}
+    with pytest.raises(WeightsError, match=r"network: 1 of another shape: ") as info:
+        convert(SOURCES["pytorch_bn_inception"], wrong)
+    assert f"{name} {shape}" in str(info.value)
 
 
 def test_partly_is_a_choice_and_says_what_is_missing(slim, capsys):

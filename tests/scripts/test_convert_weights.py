@@ -76,11 +76,12 @@ def test_checkpoints_of_other_networks_are_refused(tmp_path):
     assert "3 unexpected: scope/counts, scope/weights, scope/weights_1" in str(info.value)
 
 
+@pytest.mark.parametrize("content", [b"nothing of the kind" * 10, b"PK\x03\x04 not whole" * 10])
 @pytest.mark.parametrize("source", SOURCES)
-def test_files_of_another_kind_are_refused(source, tmp_path):
+def test_files_of_another_kind_are_refused(source, content, tmp_path):
     if source.startswith(("pytorch", "torchvision")):
         import_torch()
-    (tmp_path / "weights").write_bytes(b"nothing of the kind" * 10)
+    (tmp_path / "weights").write_bytes(content)
     with pytest.raises(SystemExit, match=r"convert_weights.py: .*weights is no "):
         convert_weights.main([source, str(tmp_path / "weights"), str(tmp_path / "out.npz")])
     with pytest.raises(SystemExit, match=r"convert_weights.py: .*absent"):

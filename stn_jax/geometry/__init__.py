@@ -8,7 +8,12 @@ Example::
 """
 
 from stn_jax.geometry.affine import affine_grid, compose_affine
-from stn_jax.geometry.attention import attention_grid, attention_to_affine
+from stn_jax.geometry.attention import (
+    attention_grid,
+    attention_to_affine,
+    fixed_attention_grid,
+    fixed_attention_to_affine,
+)
 from stn_jax.geometry.boxes import (
     attention_to_box,
     box_to_attention,
@@ -31,6 +36,7 @@ from stn_jax.geometry.tps import tps_grid
 from stn_jax.geometry.transforms import (
     TRANSFORMS,
     Transform,
+    fixed_attention,
     get_transform,
     piecewise_affine,
     restricted,
@@ -48,6 +54,9 @@ __all__ = [
     "compose_affine",
     "control_identity",
     "control_points",
+    "fixed_attention",
+    "fixed_attention_grid",
+    "fixed_attention_to_affine",
     "get_transform",
     "homography_grid",
     "intersection_over_union",

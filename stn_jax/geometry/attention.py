@@ -1,4 +1,4 @@
-"""Attention transforms (Eq. 2): translation and one isotropic scale."""
+"""Attention transforms (Eq. 2): translation and one isotropic scale, regressed or fixed."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ IDENTITY = np.array([1, 0, 0], np.float32)
 
 
 def attention_to_affine(theta: ArrayLike) -> jnp.ndarray:
-    """Return the affine parameters [B, 6] of attention parameters theta [B, 3] (Eq. 2)."""
+    """Return the affine parameters [..., 6] of attention parameters theta [..., 3] (Eq. 2)."""
     scale, shift_x, shift_y = jnp.moveaxis(jnp.asarray(theta), -1, 0)
     zero = jnp.zeros_like(scale)
     return jnp.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1)
@@ -32,3 +32,28 @@ def attention_grid(
       [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity.
     """
     return affine_grid(attention_to_affine(theta), shape, align_corners=align_corners)
+
+
+def fixed_attention_to_affine(theta: ArrayLike, scale: float) -> jnp.ndarray:
+    """Return the affine parameters [..., 6] of locations theta [..., 2] at one fixed scale."""
+    theta = jnp.asarray(theta)
+    scales = jnp.full_like(theta[..., :1], scale)
+    return attention_to_affine(jnp.concatenate([scales, theta], axis=-1))
+
+
+def fixed_attention_grid(
+    theta: ArrayLike, shape: Sequence[int], *, scale: float, align_corners: bool = True
+) -> jnp.ndarray:
+    """Generate sampling grids of attention transforms whose scale is fixed (A.6).
+
+    Args:
+      theta: [B, 2] float, (tx, ty): source = scale * target + (tx, ty).
+      shape: (H, W) of the output.
+      scale: s of Eq. 2; 0.5 crops half of the width and of the height.
+      align_corners: whether -1 and +1 are centres or outer edges of the border pixels.
+
+    Returns:
+      [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at theta 0, scale 1.
+    """
+    affine = fixed_attention_to_affine(theta, scale)
+    return affine_grid(affine, shape, align_corners=align_corners)

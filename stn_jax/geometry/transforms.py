@@ -81,6 +81,20 @@ def piecewise_affine(n: int = 4) -> Transform:
     return Transform("piecewise_affine", control_identity(n), generate)
 
 
+def fixed_attention(scale: float) -> Transform:
+    """Return the attention family of one fixed scale: only the location is regressed (A.6).
+
+    Its "identity" is the crop from the middle, the identity itself only with scale 1.
+
+    Raises:
+      ValueError: if the scale is not a positive number.
+    """
+    if not 0 < scale < np.inf:
+        raise ValueError(f"the scale of a crop is a positive number, got {scale}.")
+    generate = functools.partial(attention.fixed_attention_grid, scale=scale)
+    return Transform("fixed_attention", np.zeros(2, np.float32), generate)
+
+
 def restricted(*parts: str) -> Transform:
     """Return the affine family held to "rotation", "scale" or "translation", or some of them.
 

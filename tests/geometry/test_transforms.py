@@ -27,6 +27,7 @@ ALL = {
     **TRANSFORMS,
     "tps of 9 points": geometry.thin_plate_spline(3),
     "triangles of 25 points": geometry.piecewise_affine(5),
+    "attention of scale 1": geometry.fixed_attention(1),
     "user's rotation": ROTATION,
 }
 every_transform = pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
@@ -141,7 +142,25 @@ def test_a_transform_of_the_users_own_warps_images():
         np.testing.assert_allclose(turned, np.rot90(image, -quarter), atol=1e-5)
 
 
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+def test_a_fixed_scale_is_attention_of_that_scale(align_corners):
+    theta = draw(3, 2)
+    fixed = geometry.fixed_attention(0.5)
+    with_scale = np.concatenate([np.full((3, 1), 0.5, np.float32), theta], axis=1)
+    options = {"shape": (5, 4), "align_corners": align_corners}
+    expected = TRANSFORMS["attention"].grid(with_scale, **options)
+    np.testing.assert_array_equal(fixed.grid(theta, **options), expected)
+    affine = geometry.fixed_attention_to_affine(theta, 0.5)
+    np.testing.assert_array_equal(affine, geometry.attention_to_affine(with_scale))
+
+
 # Messages.
+
+
+@pytest.mark.parametrize("scale", [0, -0.5, np.inf, np.nan])
+def test_scales_that_crop_nothing_are_refused(scale):
+    with pytest.raises(ValueError, match="the scale of a crop is a positive number, got"):
+        geometry.fixed_attention(scale)
 
 
 @every_transform

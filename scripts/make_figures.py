@@ -11,7 +11,7 @@ steps. For finished runs with a transformer, NAME_examples.png shows input, samp
 for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
 either; for 3-D MNIST volumes, slices of the output, and projections; for traffic signs the frames
 of tracks, one a class, with the region that the first transformer reads, and what it makes of them
-(indices are those of the classes). overview.png has all runs of
+(indices are those of the classes); for birds the crops on the image. overview.png has all runs of
 distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
 checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
 rotation with the angle the digit was turned by.
@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.launch.bird_examples import apply_to_birds
 from stn_jax.launch.examples import (
     apply_to_digits,
     apply_to_numbers,
@@ -36,6 +37,7 @@ from stn_jax.launch.examples import (
     why_not_opened,
 )
 from stn_jax.reporting import figures
+from stn_jax.reporting.birds import save_birds
 from stn_jax.reporting.numbers import save_numbers
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.signs import save_tracks
@@ -135,6 +137,9 @@ def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> Non
             continue
         if run.experiment == "gtsrb":
             save_tracks(apply_to_tracks(run, indices), path_of(out, run, "examples"))
+            continue
+        if run.experiment == "birds":
+            save_birds(apply_to_birds(run, indices), path_of(out, run, "examples"))
             continue
         if run.experiment == "svhn":
             save_numbers(apply_to_numbers(run, indices), path_of(out, run, "examples"))

@@ -24,6 +24,7 @@ from stn_jax.training.metrics import classification_loss, classification_measure
 from stn_jax.training.streaming import Streamed
 
 FOLDS_SEED = 2015  # decides which training images are in which fold
+DTYPES = ("float32", "bfloat16")
 
 
 # Scripts that open several runs in turn open their images once.
@@ -128,6 +129,8 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
         "crop_size": fields.crop_size,
         "localiser_size": fields.localiser_size,
     }
+    if fields.dtype not in DTYPES:
+        raise ConfigError(f"model.dtype is {' or '.join(DTYPES)}, got {fields.dtype!r}.")
     try:
         model = functional(
             bird_model(
@@ -143,7 +146,7 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
                 **(options if fields.name == "st_cnn" else {}),
             )
         )
-    except (ValueError, TypeError) as error:  # the latter of an unknown dtype
+    except ValueError as error:
         raise ConfigError(f"model: {error}") from error
 
     def init(key: jax.Array) -> tuple[Variables, Variables]:

@@ -91,4 +91,4 @@ def test_table_3_has_the_cells_of_the_sweep_and_the_paper_s_order():
     assert list(accuracy.values()) == sorted(accuracy.values())
     assert max(accuracy.values()) - min(accuracy.values()) == pytest.approx(1.8)
     counts = {"train": published.CUB_NUM_TRAIN, "test": published.CUB_NUM_TEST}
-    assert cub.PUBLISHED_COUNTS == counts
+    assert counts == cub.PUBLISHED_COUNTS

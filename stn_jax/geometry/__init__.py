@@ -11,6 +11,7 @@ from stn_jax.geometry.affine import affine_grid, compose_affine
 from stn_jax.geometry.attention import attention_grid, attention_to_affine
 from stn_jax.geometry.boxes import (
     attention_to_box,
+    bounding_box,
     box_to_attention,
     intersection_over_union,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "attention_grid",
     "attention_to_affine",
     "attention_to_box",
+    "bounding_box",
     "box_to_attention",
     "compose_affine",
     "control_identity",

@@ -27,7 +27,7 @@ from stn_jax.geometry.projective import (
     square_to_quad,
 )
 from stn_jax.geometry.sampling import sample
-from stn_jax.geometry.similarity import similarity_grid, similarity_to_affine
+from stn_jax.geometry.similarity import SimilarityLimits, similarity_grid, similarity_to_affine
 from stn_jax.geometry.tps import tps_grid
 from stn_jax.geometry.transforms import (
     TRANSFORMS,
@@ -40,6 +40,7 @@ from stn_jax.geometry.transforms import (
 
 __all__ = [
     "TRANSFORMS",
+    "SimilarityLimits",
     "Transform",
     "affine_grid",
     "attention_grid",

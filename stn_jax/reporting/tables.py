@@ -42,6 +42,7 @@ TRANSFORMS = {
     "tps": "TPS",
     "piecewise_affine": "PWA",
     "attention": "Attention",
+    "rotation_scale_translation": "Sim",
     "affine_3d": "Aff",
 }
 # Likewise, with what the paper calls the two ST-CNNs of Table 2.

@@ -62,7 +62,7 @@ def test_the_whole_table_is_shown_and_missing_cells_are_empty(tmp_path):
     assert "–: not published, or no finished run." in notes(table, "")
 
 
-@pytest.mark.parametrize("transform", ["Attention", "PWA"])
+@pytest.mark.parametrize("transform", ["Attention", "PWA", "Sim"])
 def test_models_that_the_paper_lacks_get_their_row(tmp_path, transform):
     place = Place("TC", "ST-CNN", transform)
     write_record(tmp_path / "a", place, errors=[3.0])
@@ -325,7 +325,7 @@ def test_volumes_have_a_table_without_published_numbers(tmp_path):
 SVHN = load_config_module("configs/svhn.py")
 
 
-def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068):
+def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068, **more):
     """Write the record of a finished run on house numbers."""
     config = SVHN.get_config(selection).to_dict()
     steps = config["training"]["num_steps"]
@@ -338,7 +338,7 @@ def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068):
             "data": {"name": "svhn", "fingerprint": "0123", "train": trained, "test": tested},
         },
         {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
-        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error]},
+        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error], **more},
         {"kind": "timing", "step": steps, "seconds": 60.0},
         {"kind": "end", "step": steps, "seconds": 60.0},
     ]
@@ -362,6 +362,15 @@ def test_table_2_has_one_row_a_network_and_a_column_a_size(tmp_path):
     assert (cell.published, cell.mean, cell.marks) == (3.6, pytest.approx(3.8), "")
     assert table.cells[Place("128px", "DRAM", "")].published == 4.5
     assert len(table.rows) == 5
+
+
+def test_the_error_a_digit_is_noted(tmp_path):
+    """Beside the sequence error, which is the table's."""
+    for seed, error in (("seed0", 1.5), ("seed1", 1.3)):
+        write_svhn(tmp_path / seed, f"Multi,64px,{seed}", 4.0, digit_error=[error])
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    expected = "Ours, error a digit in %, mean over seeds: 64px ST-CNN Multi 1.40."
+    assert expected in notes(table, "")
 
 
 @pytest.mark.parametrize("sizes", [{"tested": 1027}, {"trained": 28_401}])

@@ -108,8 +108,9 @@ def _number_place(config: dict[str, Any]) -> Place:
 
 def _sign_place(config: dict[str, Any]) -> Place:
     names = list(GTSRB_MODELS[len(config["model"]["transformers"])])
-    # Normalisation and width, if not the usual ones, go with the last name that there is.
-    names[-1 if names[-1] else 0] += "".join(f" {name}" for name in config["variant"])
+    # Normalisation and width, if not the usual ones, go with the last name that there is; the first
+    # records do not have the field.
+    names[-1 if names[-1] else 0] += "".join(f" {name}" for name in config.get("variant", ()))
     return Place(config["length"], *names)
 
 
@@ -462,7 +463,7 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
                 f"SVHN's {num_train:,} and {SVHN_NUM_TEST:,}"
             )
     if run.experiment == "gtsrb" and run.config["data"]["evaluate_on"] == "test":
-        num_train = run.config["data"]["images"] or GTSRB_NUM_TRAIN
+        num_train = run.config["data"].get("images") or GTSRB_NUM_TRAIN
         if (run.num_trained, run.num_tested) != (num_train, GTSRB_NUM_TEST):
             texts.append(
                 f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "

@@ -12,8 +12,9 @@ to find it, from the images alone. A selection names, in any order and any case,
     digit        0 to 9              8 unless named
     recipe       fast  quickstart    fast unless named
 
-Seeds: each has images and networks of its own. Five are a run, one after the other. Two networks
-are trained on the images of a seed; the one whose loss ends lowest counts, which no label decides.
+Seeds: each has images and networks of its own. Five are a run, one after the other. Three networks
+are trained on the images of a seed, each by itself; of their boxes on an image the one with the
+least loss counts, which no label decides.
 
 The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart:
 
@@ -89,7 +90,7 @@ def get_config(selection: str = "") -> ConfigDict:
     config.model.max_scale = 1.0
     config.model.scale_rate = 0.3  # how fast the scale moves beside the place
 
-    config.restarts = 2  # networks a set, of which the one with the least loss counts
+    config.restarts = 3  # networks a set; of their boxes the one with the least loss counts
     config.margin = 1.0  # alpha of Eq. 8
 
     config.training = ConfigDict()

@@ -9,7 +9,8 @@ A selection names, in any order and any case, separated by commas:
 
     distortion   R  RTS  P  E  TC                 one run: R unless named
     model        FCN  CNN  ST-FCN  ST-CNN         ST-FCN unless named
-    transform    Aff  Proj  TPS  PWA  Attention   Aff unless named; only of ST models
+    transform    Aff  Proj  TPS  PWA              Aff unless named; only of ST models
+                 Attention  Sim
     recipe       fast  paper  quickstart          fast unless named
 
 paper       Appendix A.4 to the letter: SGD, 150k iterations of batch 256, learning rate 0.01
@@ -40,6 +41,7 @@ CHOICES = {
         "TPS": "tps",
         "PWA": "piecewise_affine",
         "Attention": "attention",
+        "Sim": "rotation_scale_translation",
     },
     "recipe": {"fast": "fast", "paper": "paper", "quickstart": "quickstart"},
 }

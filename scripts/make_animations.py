@@ -2,7 +2,7 @@ r"""Animate what transformers of distorted MNIST do while the pose of a test dig
 
   python scripts/make_animations.py runs/table1/R-ST-FCN-Aff-fast --out R.gif
   python scripts/make_animations.py runs/table1/R-ST-FCN-* runs/table1/TC-ST-FCN-Aff-fast \
-      --indices 8 61 --out gallery.gif
+      --indices 8,61 --out gallery.gif
 
 Draws a column for each run and test digit: the input with the sampling grid on it, and the output
 with the class, of the first seed. On R the digit turns from -90 to 90 degrees and back; in all
@@ -22,6 +22,7 @@ import numpy as np
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS, Distortion
 from stn_jax.launch.examples import apply, why_not_opened
+from stn_jax.launch.options import indices
 from stn_jax.launch.saved import plain_digits
 from stn_jax.reporting.animations import save_animation
 from stn_jax.reporting.figures import Examples
@@ -43,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", metavar="FILE.gif", type=Path, required=True)
     parser.add_argument(
         "--indices",
-        metavar="I",
-        nargs="+",
-        type=int,
+        metavar="I,J,...",
+        type=indices,
         default=[0],
         help="test digits, counted from 0 (default: 0)",
     )

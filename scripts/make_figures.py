@@ -11,7 +11,8 @@ steps. For finished runs with a transformer, NAME_examples.png shows input, samp
 for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
 either; for 3-D MNIST volumes, slices of the output, and projections; for traffic signs the frames
 of tracks, one a class, with the region that the first transformer reads, and what it makes of them
-(indices are those of the classes); for birds the crops on the image. overview.png has all runs of
+(indices are those of the classes; the tracks are those of validation, which runs that are evaluated
+on the test set were trained on); for birds the crops on the image. overview.png has all runs of
 distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
 checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
 rotation with the angle the digit was turned by.
@@ -36,6 +37,7 @@ from stn_jax.launch.examples import (
     missed_digits,
     why_not_opened,
 )
+from stn_jax.launch.options import indices
 from stn_jax.reporting import figures
 from stn_jax.reporting.birds import save_birds
 from stn_jax.reporting.numbers import save_numbers
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 draw_missed(shown, args.missed_by, args.examples, args.out)
             else:
                 draw_examples(shown, args.indices or range(args.examples), args.out)
-    except (RecordError, RunError, OSError, ImportError, IndexError) as error:
+    except (RunError, OSError, ImportError, IndexError, ValueError) as error:
         sys.exit(f"make_figures.py: {error}")
     print(f"make_figures.py: figures of {len(runs)} runs are in {args.out}.")
 
@@ -80,7 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument(
         "--indices",
         metavar="I,J,...",
-        type=listed_digits,
+        type=indices,
         help="these test digits, counted from 0",
     )
     which.add_argument(
@@ -101,14 +103,6 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def listed_digits(text: str) -> list[int]:
-    """Read the value of --indices."""
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 8,61.") from None
-
-
 def path_of(out: Path, run: Run, kind: str) -> Path:
     """Return where a figure goes; runs in subfolders keep them."""
     path = out / f"{run.label}_{kind}.png"
@@ -125,26 +119,26 @@ def has_examples(run: Run) -> bool:
     return not lack
 
 
-def draw_examples(runs: Sequence[Run], indices: Sequence[int], out: Path) -> None:
+def draw_examples(runs: Sequence[Run], which: Sequence[int], out: Path) -> None:
     """Draw the examples of each run, and the overview."""
     rows = {}
     for run in runs:
         if run.experiment == "mnist_addition":
-            figures.save_channels(apply_to_pairs(run, indices), path_of(out, run, "examples"))
+            figures.save_channels(apply_to_pairs(run, which), path_of(out, run, "examples"))
             continue
         if run.experiment == "mnist_3d":
-            save_volumes(apply_to_volumes(run, indices), path_of(out, run, "examples"))
+            save_volumes(apply_to_volumes(run, which), path_of(out, run, "examples"))
             continue
         if run.experiment == "gtsrb":
-            save_tracks(apply_to_tracks(run, indices), path_of(out, run, "examples"))
+            save_tracks(apply_to_tracks(run, which), path_of(out, run, "examples"))
             continue
         if run.experiment == "birds":
-            save_birds(apply_to_birds(run, indices), path_of(out, run, "examples"))
+            save_birds(apply_to_birds(run, which), path_of(out, run, "examples"))
             continue
         if run.experiment == "svhn":
-            save_numbers(apply_to_numbers(run, indices), path_of(out, run, "examples"))
+            save_numbers(apply_to_numbers(run, which), path_of(out, run, "examples"))
             continue
-        examples = apply_to_digits(run, indices)
+        examples = apply_to_digits(run, which)
         figures.save_examples(examples, path_of(out, run, "examples"))
         rows.setdefault((place_of(run), run.config["recipe"]), examples)
     if rows:

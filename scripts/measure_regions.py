@@ -50,11 +50,9 @@ def measure(theta: np.ndarray, box: np.ndarray, shape: Sequence[int]) -> list[fl
     """
     height, width = shape
     corners = geometry.affine_grid(geometry.compose_affine(theta), (2, 2))
-    corners = np.asarray(geometry.to_pixels(corners, shape)).reshape(-1, 4, 2)
-    # To the outer edges of the pixels whose centres these are.
-    low, high = corners.min(axis=1), corners.max(axis=1) + 1
+    corners = geometry.to_pixels(corners, shape).reshape(-1, 4, 2)
+    region = np.asarray(geometry.bounding_box(corners, shape))
     image = np.tile(np.float32([0, 0, width, height]), (len(theta), 1))
-    region = np.clip(np.concatenate([low, high], axis=-1), 0, np.tile(image[:, 2:], 2))
     box = np.asarray(box)
     shared = np.minimum(region[:, 2:], box[:, 2:]) - np.maximum(region[:, :2], box[:, :2])
     found = np.prod(np.maximum(shared, 0), axis=-1) / _area(box)

@@ -47,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def rows(run: Run) -> list[list]:
     """Return the row of a run's first seed."""
-    tracks, scale = gtsrb.open_signs(run.config, run.fingerprint)
-    affine, _ = follow_tracks(run, tracks, scale)
+    opened = gtsrb.open_signs(run.config, run.fingerprint)
+    tracks = opened.tracks
+    affine, _ = follow_tracks(run, tracks, opened.moments)
     # What lies outside reads 0, which is their mean to the networks.
-    images = tracks.image.astype(np.float32) / 255 - np.float32(scale[0])
+    images = tracks.image.astype(np.float32) / 255 - np.float32(opened.moments.mean)
     average = np.empty_like(affine)
     for number in np.unique(tracks.track):
         frames = tracks.track == number
@@ -59,10 +60,8 @@ def rows(run: Run) -> list[list]:
     corners = box_corners(tracks.box, images.shape[1:3])
     changes = [over_tracks(change, part, tracks.track) for part in parts]
     wanders = [over_tracks(wander, part, tracks.track) for part in (corners, undo(affine, corners))]
-    held_out = run.config["data"]["evaluate_on"] == "validation"
     regions = measure_regions.measure(affine[:, None], tracks.box, images.shape[1:3])
-    kind = "held out" if held_out else "trained on"
-    return [[run.label, run.seeds[0], kind, *changes, *wanders, *regions]]
+    return [[run.label, run.seeds[0], opened.kind, *changes, *wanders, *regions]]
 
 
 def over_tracks(

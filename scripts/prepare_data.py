@@ -195,19 +195,30 @@ def prepare_gtsrb(place: Path, args: argparse.Namespace) -> None:
     --from takes the folder that the publisher's archives of training images, test images and test
     annotations were unpacked into (Final_Training, Final_Test, GT-final_test.csv), or sheets of
     32x32 tiles with train.csv and test.csv. Nothing is downloaded. Images that are missing or
-    cannot be decoded are counted and left out.
+    cannot be decoded are counted and left out. Images that are there already, but of another
+    number of pixels than those of --from, are an error.
     """
-    missing = [size for size in args.size if not gtsrb.read_info(gtsrb.folder_of(place, size))]
-    if missing:
-        if not args.source:
-            raise DataNotFoundError(
-                f"get the archives at {gtsrb_builder.HOMEPAGE}, unpack them, and use --from DIR."
+    source = gtsrb_files.find(args.source) if args.source else None
+    if args.source and source is None:
+        raise DataNotFoundError(
+            f"--from {args.source} has neither a folder {gtsrb_files.FOLDERS['train']} nor "
+            "sheets with a train.csv."
+        )
+    missing = []
+    for size in args.size:
+        folder = gtsrb.folder_of(place, size)
+        info = gtsrb.read_info(folder)
+        if info is None:
+            missing.append(size)
+        elif source and info["pixels"] != source.pixels:
+            raise ValueError(
+                f"{folder} was made from {_pixels(info['pixels'])} in {info['source']}, and "
+                f"{source.folder} has {_pixels(source.pixels)}: delete {folder} to replace it."
             )
-        source = gtsrb_files.find(args.source)
+    if missing:
         if source is None:
             raise DataNotFoundError(
-                f"--from {args.source} has neither a folder {gtsrb_files.FOLDERS['train']} nor "
-                "sheets with a train.csv."
+                f"get the archives at {gtsrb_builder.HOMEPAGE}, unpack them, and use --from DIR."
             )
         print(f"Preparing GTSRB in {place} from {source.folder}", flush=True)
         for size in missing:
@@ -224,6 +235,10 @@ def prepare_gtsrb(place: Path, args: argparse.Namespace) -> None:
                 * bool(left_out)
             )
         print(f"{signs.name}, {signs.source}, fingerprint {signs.fingerprint}")
+
+
+def _pixels(side: int | None) -> str:
+    return f"images of {side}x{side}" if side else "the original images"
 
 
 def add_gtsrb_options(parser: argparse.ArgumentParser) -> None:

@@ -2,10 +2,12 @@ r"""Animate what the first transformer does to traffic signs: along a track, and
 
   python scripts/show_signs.py runs/gtsrb/GTSRB-two-14epochs-paper-seed0 --out results/figures
 
-Writes NAME_track.gif, the frames of held-out tracks with the region that is read, and its output;
-with --steps also NAME_training.gif, the middle frame of each track from before training to that
-step. For that the run's first seed is trained again, as the run was, since only the last steps'
-weights are kept. Needs the run's checkpoints and data.
+Writes NAME_track.gif, the frames of tracks with the region that is read, and its output; with
+--steps also NAME_training.gif, the middle frame of each track from before training to that step,
+and NAME_overlap.png, how much the region and the sign's box overlap there, on average over all
+tracks. For that the run's first seed is trained again, as the run was, since only the last steps'
+weights are kept. The tracks are those of validation: a run that is evaluated on the test set has
+been trained on them, which the figures say. Needs the run's checkpoints and data.
 """
 
 import argparse
@@ -13,11 +15,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stn_jax.launch.examples import apply_to_tracks, why_not_opened
+from stn_jax.launch.examples import apply_to_tracks
+from stn_jax.launch.measuring import is_meant
+from stn_jax.launch.options import indices
 from stn_jax.launch.replay_signs import replay_signs
-from stn_jax.reporting.runs import RecordError, find_runs
-from stn_jax.reporting.signs import save_motion
-from stn_jax.reporting.tables import place_of
+from stn_jax.reporting.runs import RecordError, Run, find_runs
+from stn_jax.reporting.signs import save_motion, save_overlap
 from stn_jax.training.errors import RunError
 
 FRAMES = 30  # of a track
@@ -31,11 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True)
     parser.add_argument(
         "--indices",
-        metavar="I",
-        nargs="+",
-        type=int,
+        metavar="I,J,...",
+        type=indices,
         default=[0, 3, 14],
-        help="tracks: that held out of each class, counted from 0 (default: 0 3 14)",
+        help="tracks: the one for validation of each class, counted from 0 (default: 0,3,14)",
     )
     parser.add_argument(
         "--steps", metavar="N", type=int, help="train again for so many (one epoch: 790)"
@@ -45,25 +47,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     try:
-        for run in find_runs(args.runs):
-            if run.experiment != "gtsrb" or not place_of(run).transform:
-                raise RecordError(f"{run.path}: {run.name} has no transformer of traffic signs.")
-            if lack := why_not_opened(run):
-                raise RunError(f"{run.label} {lack}: it cannot be shown.")
-            path = args.out / f"{run.label}_track.gif"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            examples = apply_to_tracks(run, args.indices, frames=FRAMES)
-            save_motion(examples, [f"frame {f + 1}" for f in range(FRAMES)], path)
-            print(f"show_signs.py: {path}")
-            if args.steps:
-                path = args.out / f"{run.label}_training.gif"
-                examples, steps = replay_signs(
-                    run, args.indices, steps=args.steps, every=args.every
-                )
-                save_motion(examples, [f"step {step}" for step in steps], path)
-                print(f"show_signs.py: {path}")
-    except (RecordError, RunError, OSError, IndexError) as error:
+        runs = [run for run in find_runs(args.runs) if is_meant(run, "gtsrb")]
+        if not runs:
+            raise RecordError("there is no finished run with a transformer on traffic signs.")
+        for run in runs:
+            show(run, args)
+    except (RunError, OSError, IndexError, ValueError) as error:
         sys.exit(f"show_signs.py: {error}")
+
+
+def show(run: Run, args: argparse.Namespace) -> None:
+    """Draw what a run does along tracks, and over training if that is asked for."""
+    path = path_of(run, args.out, "track.gif")
+    examples = apply_to_tracks(run, args.indices, frames=FRAMES)
+    save_motion(examples, [f"frame {f + 1}" for f in range(FRAMES)], path)
+    if args.steps:
+        replay = replay_signs(run, args.indices, steps=args.steps, every=args.every)
+        path = path_of(run, args.out, "training.gif")
+        save_motion(replay.examples, [f"step {step}" for step in replay.steps], path)
+        path = path_of(run, args.out, "overlap.png")
+        save_overlap(replay.examples.name, replay.steps, replay.overlap, replay.whole, path)
+
+
+def path_of(run: Run, out: Path, ending: str) -> Path:
+    """Return where a figure goes, and say so; runs in subfolders keep them."""
+    path = out / f"{run.label}_{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(f"show_signs.py: {path}")
+    return path
 
 
 if __name__ == "__main__":

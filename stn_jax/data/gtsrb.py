@@ -5,7 +5,6 @@ where data lie (the argument `data_dir`, else $STN_DATA_DIR, else ~/.cache/stn_j
 that. Nothing is downloaded here.
 """
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stn_jax.data import types
 from stn_jax.data.types import DataNotFoundError, resolve_data_dir
 
 SPLITS = ("train", "test")
@@ -82,8 +82,8 @@ def array_path(folder: Path, split: str, field: str) -> Path:
 def load(data_dir: str | os.PathLike | None = None, *, size: int = 48) -> Gtsrb:
     """Read the prepared images of both splits into memory (48 px: 360 MB).
 
-    Other counts than the published ones are accepted; `source` then says so, and a warning is
-    logged.
+    Other counts than the published ones, and classes without an image, are accepted; `source` then
+    says so, and a warning is logged.
 
     Args:
         data_dir: the place; None means $STN_DATA_DIR, or ~/.cache/stn_jax where that is not set.
@@ -109,11 +109,14 @@ def load(data_dir: str | os.PathLike | None = None, *, size: int = 48) -> Gtsrb:
     if info["pixels"]:
         name += f"_from_{info['pixels']}"
         source += f", resized from {info['pixels']}x{info['pixels']} instead of the originals"
-    others = [
-        f"{counts[split]['written']} images in {split}, not {published}"
-        for split, published in PUBLISHED_COUNTS.items()
-        if counts[split]["written"] != published
-    ]
+    others = []
+    for split, published in PUBLISHED_COUNTS.items():
+        if (written := counts[split]["written"]) != published:
+            others.append(f"{written} images in {split}, not {published}")
+        classes = np.unique(splits[split].label)
+        if len(classes) < NUM_CLASSES:
+            missing = sorted({*range(NUM_CLASSES)} - {*classes.tolist()})
+            others.append(f"none of class {', '.join(map(str, missing))} in {split}")
     if others:
         source += f", NOT the published GTSRB: {', '.join(others)}"
         logging.getLogger(__name__).warning("Read %s", source)
@@ -126,19 +129,12 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: it is damaged or of another format.
     """
-    path = folder / "info.json"
-    remedy = f"delete {folder} and prepare it again."
-    if not path.is_file():
-        return None
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        version, _, _ = info["format"], info["fingerprint"], info["pixels"]
+
+    def look(info: dict[str, Any]) -> None:
+        _ = info["fingerprint"], info["pixels"], info["source"]
         _ = [info["counts"][split]["written"] for split in SPLITS]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
-    if version != FORMAT:
-        raise ValueError(f"{path}: of format {version}, but this version reads {FORMAT}; {remedy}")
-    return info
+
+    return types.read_info(folder, FORMAT, look)
 
 
 def _read(folder: Path, split: str, size: int, count: int) -> Signs:

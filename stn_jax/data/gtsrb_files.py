@@ -66,6 +66,11 @@ class Source(NamedTuple):
     folder: Path
     sheets: bool
 
+    @property
+    def pixels(self) -> int | None:
+        """The side of all images, None if they have the sizes of the originals."""
+        return TILE if self.sheets else None
+
 
 def find(folder: Path) -> Source | None:
     """Look for either form in a folder, or in GTSRB in it; None if it is not there."""
@@ -111,7 +116,7 @@ def images(
 
     Raises:
         FileNotFoundError: a sheet is missing.
-        ValueError: a sheet is damaged.
+        ValueError: a sheet is damaged, or has no such tile; names it.
     """
     if not source.sheets:
         for entry in entries:
@@ -122,8 +127,15 @@ def images(
     for entry in entries:
         if entry.index // per_sheet != number:
             number = entry.index // per_sheet
-            tiles = _read_sheet(source.folder / f"{split}_{number:02d}.webp")
-        yield entry, Image.fromarray(tiles[entry.index % per_sheet])
+            path = source.folder / f"{split}_{number:02d}.webp"
+            tiles = _read_sheet(path)
+        tile = entry.index % per_sheet
+        if tile >= len(tiles):
+            raise ValueError(
+                f"{path}: has {len(tiles)} tiles, but {entry.name} is at index {entry.index}, "
+                f"its tile {tile}."
+            )
+        yield entry, Image.fromarray(tiles[tile])
 
 
 def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) -> list[Entry]:
@@ -139,11 +151,12 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
                     raise ValueError(f"class {label} is not one of 0 to {NUM_CLASSES - 1}")
                 if not (0 <= left < right <= width and 0 <= top < bottom <= height):
                     raise ValueError(f"box {(left, top, right, bottom)} in {width}x{height}")
+                place = int(row.get("index", index))
+                if place < 0:
+                    raise ValueError(f"index {place} is negative")
                 box = (left, top, right, bottom)
                 name = folder + row[name_column]
-                entries.append(
-                    Entry(name, label, (width, height), box, int(row.get("index", index)))
-                )
+                entries.append(Entry(name, label, (width, height), box, place))
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}, line {len(entries) + 2}: damaged ({reason}).") from error

@@ -50,7 +50,7 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
     info = {
         "format": FORMAT,
         "source": str(source.folder),
-        "pixels": gtsrb_files.TILE if source.sheets else None,
+        "pixels": source.pixels,
         "counts": counts,
         "fingerprint": fingerprint(*arrays),
     }

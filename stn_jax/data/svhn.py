@@ -6,7 +6,6 @@ that. Nothing is downloaded here.
 """
 
 import hashlib
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stn_jax.data import types
 from stn_jax.data.types import DataNotFoundError, resolve_data_dir
 
 SPLITS = ("train", "test", "extra")
@@ -141,21 +141,13 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: it is damaged or of another format.
     """
-    path = folder / "info.json"
-    remedy = f"delete {folder} and prepare it again."
-    if not path.is_file():
-        return None
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        version = info["format"]
+
+    def look(info: dict[str, Any]) -> None:
         for record in info["splits"].values():
             _ = record["entries"], record["written"], record["fingerprint"]
             _ = [problem["count"] for problem in record["problems"].values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
-    if version != FORMAT:
-        raise ValueError(f"{path}: of format {version}, but this version reads {FORMAT}; {remedy}")
-    return info
+
+    return types.read_info(folder, FORMAT, look)
 
 
 def open_split(folder: Path, split: str, *, written: int) -> Numbers:

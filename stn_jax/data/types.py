@@ -1,9 +1,12 @@
-"""What the data sets share: the record of a digit set, and the place where data lie."""
+"""What the data sets share: the record of a digit set, and the place where data lie and how."""
 
 import hashlib
+import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +45,34 @@ def fingerprint(*arrays: np.ndarray) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
+
+
+def read_info(
+    folder: Path, version: int, look: Callable[[dict[str, Any]], Any]
+) -> dict[str, Any] | None:
+    """Return what `info.json` of a folder of prepared images says, or None if there is none.
+
+    Args:
+        folder: of the images.
+        version: the format that is read.
+        look: looks up, in what was read, all that readers need.
+
+    Raises:
+        ValueError: it is damaged or of another format.
+    """
+    path = folder / "info.json"
+    remedy = f"delete {folder} and prepare it again."
+    if not path.is_file():
+        return None
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        found = info["format"]
+        look(info)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
+    if found != version:
+        raise ValueError(f"{path}: of format {found}, but this version reads {version}; {remedy}")
+    return info
 
 
 def resolve_data_dir(data_dir: str | os.PathLike | None = None) -> Path:

@@ -16,6 +16,7 @@ from stn_jax.geometry.attention import (
 )
 from stn_jax.geometry.boxes import (
     attention_to_box,
+    bounding_box,
     box_to_attention,
     intersection_over_union,
 )
@@ -31,7 +32,7 @@ from stn_jax.geometry.projective import (
     square_to_quad,
 )
 from stn_jax.geometry.sampling import sample
-from stn_jax.geometry.similarity import similarity_grid, similarity_to_affine
+from stn_jax.geometry.similarity import SimilarityLimits, similarity_grid, similarity_to_affine
 from stn_jax.geometry.tps import tps_grid
 from stn_jax.geometry.transforms import (
     TRANSFORMS,
@@ -45,11 +46,13 @@ from stn_jax.geometry.transforms import (
 
 __all__ = [
     "TRANSFORMS",
+    "SimilarityLimits",
     "Transform",
     "affine_grid",
     "attention_grid",
     "attention_to_affine",
     "attention_to_box",
+    "bounding_box",
     "box_to_attention",
     "compose_affine",
     "control_identity",

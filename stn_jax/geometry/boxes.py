@@ -1,4 +1,4 @@
-"""Attention transforms (Eq. 2) as boxes, and the overlap of boxes.
+"""Attention transforms (Eq. 2) as boxes, boxes around points, and the overlap of boxes.
 
 A box is (left, top, right, bottom) in pixels, from outer edge to outer edge: the image itself is
 (0, 0, W, H).
@@ -54,6 +54,24 @@ def box_to_attention(
     centre = (box[..., :2] + box[..., 2:]) / 2 - 0.5
     shift = to_normalised(centre, image, align_corners=align_corners)
     return jnp.concatenate([scale, shift], axis=-1)
+
+
+def bounding_box(points: ArrayLike, image: Sequence[int]) -> jnp.ndarray:
+    """Return the box around points of an image, out to the edges of their pixels, within the image.
+
+    Args:
+      points: [..., N, 2] float, (x, y) in pixels, 0 at the centre of the first.
+      image: (H, W).
+
+    Returns:
+      [..., 4] float; what lies outside is cut off, down to an empty box.
+    """
+    points = jnp.asarray(points)
+    # To the outer edges of the pixels whose centres these are.
+    box = jnp.concatenate([points.min(axis=-2), points.max(axis=-2) + 1], axis=-1)
+    height, width = image
+    limits = jnp.asarray([width, height, width, height], box.dtype)
+    return jnp.clip(box, 0, jnp.broadcast_to(limits, box.shape))
 
 
 def intersection_over_union(a: ArrayLike, b: ArrayLike) -> jnp.ndarray:

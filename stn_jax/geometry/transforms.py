@@ -95,14 +95,33 @@ def fixed_attention(scale: float) -> Transform:
     return Transform("fixed_attention", np.zeros(2, np.float32), generate)
 
 
-def restricted(*parts: str) -> Transform:
+def restricted(
+    *parts: str,
+    max_angle: float | None = None,
+    min_scale: float | None = None,
+    max_scale: float | None = None,
+    max_shift: float | None = None,
+) -> Transform:
     """Return the affine family held to "rotation", "scale" or "translation", or some of them.
 
+    Args:
+      *parts: which.
+      max_angle: limit on the rotation either way, in radians; by default none, as of the others.
+      min_scale: limit on the scale, between 0 and 1.
+      max_scale: likewise, above 1.
+      max_shift: limit on the translation along either axis and either way, normalised.
+
     Raises:
-      ValueError: if the parts are none, others, or in another order than this one.
+      ValueError: if the parts are none, others, or in another order than this one; if a limit does
+        not leave room around the identity, or is on another part.
     """
-    generate = functools.partial(similarity.similarity_grid, parts=parts)
-    return Transform("_".join(parts), similarity.similarity_identity(parts), generate)
+    limits = similarity.SimilarityLimits(
+        max_angle=max_angle, min_scale=min_scale, max_scale=max_scale, max_shift=max_shift
+    )
+    identity = similarity.similarity_identity(parts)
+    similarity.similarity_to_affine(identity[None], parts, limits=limits)  # raises on wrong limits
+    generate = functools.partial(similarity.similarity_grid, parts=parts, limits=limits)
+    return Transform("_".join(parts), identity, generate)
 
 
 TRANSFORMS: dict[str, Transform] = {

@@ -13,6 +13,7 @@ from stn_jax.data import cub, cub_parts, cub_selection, cub_views
 from stn_jax.data.cub import Birds, Cub
 from stn_jax.data.cub_parts import Located
 from stn_jax.data.types import resolve_data_dir
+from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.birds import bird_model
 from stn_jax.models.frozen import freeze
 from stn_jax.models.pretrained import Weights, WeightsError, load_weights, with_pretrained
@@ -226,11 +227,7 @@ def open_evaluation(
       IndexError: if there is no such bird.
     """
     loaded, _, evaluated = load_splits(ConfigDict(config))
-    if loaded.fingerprint != fingerprint:
-        raise ConfigError(
-            f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
-            f"{loaded.fingerprint}."
-        )
+    check_fingerprint(loaded, fingerprint)
     count = len(evaluated.label)
     rows = np.arange(count) if rows is None else np.asarray(rows)
     if wrong := [i for i in rows.tolist() if not 0 <= i < count]:

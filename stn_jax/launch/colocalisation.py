@@ -47,7 +47,7 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
 
     Each seed has a set of its own, which is a part of its state: its images do not change, but they
     are as much the seed's as its weights are. Several networks are trained on it, which differ in
-    their first weights; the one with the least loss is the answer. That needs no labels.
+    their first weights; of their boxes on an image `choose` takes one. That needs no labels.
 
     Args:
       config: of the run.
@@ -61,6 +61,7 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
     loaded = digits.load_digits(config.data.digits, config.runtime.data_dir)
     encode, encoder_run = open_encoder(config, encoder_config, loaded)
     model, networks, count = make_model(config), config.restarts, config.data.count
+    hinge = partial(triplet_hinge, margin=config.margin)
 
     def init(key: jax.Array) -> tuple[Any, ImageSet]:
         model_key, set_key = jax.random.split(key)
@@ -78,38 +79,38 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
         crops = crop(jnp.tile(images, (networks, 1, 1, 1)), theta.reshape(-1, 3))
         return encode(crops).reshape(networks, len(images), -1)
 
-    def compare(params: Any, images: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return each network's theta [R, N, 3] and losses [R, N]."""
+    def look(params: Any, images: jax.Array, place: jax.Array) -> tuple[jax.Array, ...]:
+        """Return each network's theta [R, N, 3], and what is in its crops and in random ones."""
         theta = jax.vmap(lambda p: model.apply(p, {}, images)[0])(params)
         # As large as the box that was found, but anywhere: towards the edge it is mostly black.
         places = jnp.tile(place[None], (networks, 1, 1))
         anywhere = jnp.concatenate([theta[..., :1], places], axis=-1)
-        found, random = describe(images, theta), describe(images, anywhere)
-        # With gradients from all sides boxes soon agree on black: a digit can slip out of a crop,
-        # but none is felt from afar.
-        others, random = jax.lax.stop_gradient((found, random))
-        hinge = partial(triplet_hinge, margin=config.margin)
-        return theta, jax.vmap(hinge)(found, others, random)
+        return theta, describe(images, theta), describe(images, anywhere)
 
     def loss(params, images: ImageSet, batch: Draw, _):
         seen = jax.tree.map(lambda x: x[batch.index], images)
-        theta, values = compare(params, seen.image, batch.place)
-        each = jnp.mean(values, axis=1)
-        error = jnp.mean(wrong(theta[jnp.argmin(each)], seen.square))
+        theta, found, random = look(params, seen.image, batch.place)
+        # With gradients from all sides boxes soon agree on black: a digit can slip out of a crop,
+        # but none is felt from afar.
+        others, random = jax.lax.stop_gradient((found, random))
+        each = jnp.mean(jax.vmap(hinge)(found, others, random), axis=1)
+        network, _ = choose(others, random, hinge)
+        error = jnp.mean(wrong(_of(network, theta), seen.square))
         # The sum, for networks are not to feel how many there are.
         return jnp.sum(each), (images, {"loss": jnp.mean(each), "error": error})
 
     def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
         # The loss of an image needs all others: the whole set, whichever of it is asked for.
         place = jax.random.uniform(jax.random.key(0), (count, 2), minval=-1, maxval=1)
-        theta, values = compare(params, images.image, place)
-        best = jnp.argmin(jnp.mean(values, axis=1))
+        theta, found, random = look(params, images.image, place)
+        network, values = choose(found, random, hinge)
+        theta = _of(network, theta)
         result = {
-            "loss": values[best],
-            "error": wrong(theta[best], images.square),
-            "ink_error": wrong(theta[best], images.ink),
-            "overlap": geometry.intersection_over_union(boxes(theta[best]), images.square),
-            "network": jnp.full(count, best),
+            "loss": values,
+            "error": wrong(theta, images.square),
+            "ink_error": wrong(theta, images.ink),
+            "overlap": geometry.intersection_over_union(boxes(theta), images.square),
+            "network": network,
         }
         return {name: value[index] for name, value in result.items()}
 
@@ -132,6 +133,33 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
             },
         },
     )
+
+
+def choose(
+    found: jax.Array, random: jax.Array, hinge: Callable[..., jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Choose for each image the network whose box has the least loss (Eq. 8).
+
+    What an image's boxes are compared with are the other images' crops by the leading network, the
+    one with the least loss over all images by itself. One network is right where another is not.
+
+    Args:
+      found: [R, N, K], descriptors of the crops that R networks found.
+      random: [R, N, K], those of random crops.
+      hinge: as `triplet_hinge`.
+
+    Returns:
+      int32 [N], the networks, and float [N], the losses.
+    """
+    alone = jnp.mean(jax.vmap(hinge)(found, found, random), axis=1)
+    leading = found[jnp.argmin(alone)]
+    values = jax.vmap(hinge, in_axes=(0, None, 0))(found, leading, random)
+    return jnp.argmin(values, axis=0), jnp.min(values, axis=0)
+
+
+def _of(network: jax.Array, theta: jax.Array) -> jax.Array:
+    """Return each image's theta [N, 3] by its network [N], of all networks' [R, N, 3]."""
+    return theta[network, np.arange(len(network))]
 
 
 def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:

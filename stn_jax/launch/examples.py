@@ -30,7 +30,9 @@ CHUNK = 1000  # test digits that a network sees at a time
 
 
 def why_not_opened(run: Run) -> str:
-    """Say why a run's network cannot be looked at; "" if it can."""
+    """Say why what a run's transformers do cannot be looked at; "" if it can."""
+    if run.experiment == "gtsrb" and 1 not in run.config["model"]["transformers"]:
+        return "has no transformer before its first convolution"
     # Opening the checkpoints of a run that may still be going would disturb it.
     if run.status != "finished":
         return f"is {run.status}"
@@ -175,27 +177,25 @@ def apply_to_numbers(run: Run, indices: Sequence[int]) -> NumberExamples:
     )
 
 
-def follow_tracks(
-    run: Run, tracks: Signs, scale: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
+def follow_tracks(run: Run, tracks: Signs, moments: gtsrb.Moments) -> tuple[np.ndarray, np.ndarray]:
     """Show frames of traffic signs to the network of a run's first seed.
 
     Args:
       run: with a transformer on the image.
       tracks: the frames.
-      scale: as in `gtsrb.Opened`.
+      moments: of the images that the run was trained on.
 
     Returns:
       The first transformer's transform as affine parameters [N, 6], and the classes [N].
 
     Raises:
-      RunError: if there is none on the image, or the run has no checkpoint.
+      RunError: if the run cannot be looked at.
     """
-    if 1 not in run.config["model"]["transformers"]:
-        raise RunError(f"{run.name} has no transformer before its first convolution.")
+    if lack := why_not_opened(run):
+        raise RunError(f"{run.name} {lack}.")
     network = open_network(run.config, run.folder, gtsrb.make_model)
     config = ConfigDict(run.config)
-    look = jax.jit(lambda images: gtsrb.look(network, images, config, scale))
+    look = jax.jit(lambda images: gtsrb.look(network, images, config, moments))
     count = len(tracks.label)
     parts = [look(tracks.image[i : i + CHUNK]) for i in range(0, count, CHUNK)]
     affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -203,22 +203,26 @@ def follow_tracks(
 
 
 def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -> TrackExamples:
-    """Show frames of held-out tracks to the network of a run's first seed.
+    """Show frames of the validation tracks to the network of a run's first seed.
+
+    They are held out only of runs that are evaluated on them: others were trained on them, and the
+    examples say so.
 
     Args:
       run: of traffic signs, with a transformer.
-      indices: which tracks: one is held out of each class, in the classes' order.
+      indices: which tracks: one of each class, in the classes' order.
       frames: of each track, evenly spaced from the first to the last.
 
     Raises:
       ConfigError: if the data are not those of the run.
       IndexError: if there is no such track.
-      RunError: if the run has no checkpoint.
+      RunError: if the run cannot be looked at.
     """
-    tracks, scale = gtsrb.open_signs(run.config, run.fingerprint)
-    shown = tracks.select(frames_of(tracks, indices, frames))
-    affine, read = follow_tracks(run, shown, scale)
-    return sign_examples(f"{run.name}, seed {run.seeds[0]}", shown, affine, read, frames=frames)
+    opened = gtsrb.open_signs(run.config, run.fingerprint)
+    shown = opened.tracks.select(frames_of(opened.tracks, indices, frames))
+    affine, read = follow_tracks(run, shown, opened.moments)
+    name = f"{run.name}, seed {run.seeds[0]}: tracks {opened.kind}"
+    return sign_examples(name, shown, affine, read, frames=frames)
 
 
 def frames_of(tracks: Signs, indices: Sequence[int], frames: int) -> np.ndarray:
@@ -243,7 +247,7 @@ def sign_examples(
     """Put together what is drawn of signs [N * frames], a track after the other.
 
     Args:
-      name: the run's.
+      name: the run's, and what the tracks are to it.
       shown: the signs.
       affine: [N * frames, 6], of the first transformer.
       read: [N * frames], the classes that the network reads.

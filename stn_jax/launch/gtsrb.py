@@ -1,6 +1,6 @@
 """Traffic signs: data, network and problem from a config."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.gtsrb import Gtsrb, Signs
 from stn_jax.data.gtsrb_views import Jitter, training_batch
 from stn_jax.geometry import Transform
+from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.contrast import WINDOWS, normalise_contrast
 from stn_jax.models.gtsrb import SignCNN
 from stn_jax.models.pure import Model, Variables, functional
@@ -23,6 +24,16 @@ from stn_jax.training.errors import ConfigError
 from stn_jax.training.metrics import classification_loss, classification_values
 
 VALIDATION_SEED = 2015  # decides which tracks are held out
+SUBSET_SEED = 2016  # decides which images are trained on, if not all
+# Families of which `as_affine` knows every transform.
+FAMILIES = ("affine", "attention", "rotation_scale_translation")
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of images 0 to 1, of all channels together."""
+
+    mean: float
+    std: float
 
 
 # Scripts that open several runs in turn load their signs once.
@@ -35,39 +46,91 @@ def load_signs(data_dir: str, size: int) -> Gtsrb:
 def load_splits(config: ConfigDict) -> tuple[Gtsrb, Signs, Signs]:
     """Return the prepared data, what to train on, and what to evaluate on.
 
-    The published recipe trains on all training images. Only for choosing a recipe is one track a
-    class held out of them, and evaluated on: `data.evaluate_on` "validation".
+    The published recipe trains on all training images, or on `data.images` of them, drawn once.
+    Only for choosing a recipe is one track a class held out, and evaluated on: `data.evaluate_on`
+    "validation".
 
     Raises:
-      ConfigError: if it is neither that nor "test".
+      ConfigError: if it is neither that nor "test", or there are fewer images.
     """
     loaded = load_signs(config.runtime.data_dir, config.data.size)
     if config.data.evaluate_on == "test":
-        return loaded, loaded.train, loaded.test
+        return loaded, _draw_once(loaded.train, config.data.images), loaded.test
     if config.data.evaluate_on != "validation":
         raise ConfigError(
             f"data.evaluate_on={config.data.evaluate_on!r} is neither 'test' nor 'validation'."
         )
     kept, held_out = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
-    return loaded, loaded.train.select(kept), loaded.train.select(held_out)
+    train = _draw_once(loaded.train.select(kept), config.data.images)
+    return loaded, train, loaded.train.select(held_out)
+
+
+def _draw_once(signs: Signs, count: int) -> Signs:
+    """Return so many of the signs, in order, the same for all seeds; all of them for 0."""
+    if not count:
+        return signs
+    if not 0 < count <= len(signs.label):
+        raise ConfigError(f"data.images={count}, but there are {len(signs.label)} to train on.")
+    rows = np.random.default_rng(SUBSET_SEED).permutation(len(signs.label))[:count]
+    return signs.select(np.sort(rows))
 
 
 def transform_of(config: ConfigDict) -> Transform:
-    """Return the transformers' family: affine, or held to `model.parts`."""
-    if config.model.parts:
-        return geometry.restricted(*config.model.parts)
-    return geometry.get_transform(config.model.transform or "affine")
+    """Return the transformers' family: affine, or held to `model.parts`.
+
+    Raises:
+      ConfigError: if it is not affine, or there are parts of another family.
+    """
+    name, parts = config.model.transform or "affine", tuple(config.model.parts)
+    if name not in FAMILIES:
+        raise ConfigError(f"model.transform={name!r} is not one of {', '.join(FAMILIES)}.")
+    if not parts:
+        return geometry.get_transform(name)
+    if name != "affine":
+        raise ConfigError(f"model.parts={parts} are of affine transforms, not of {name!r}.")
+    try:
+        return geometry.restricted(*parts)
+    except ValueError as error:
+        raise ConfigError(f"model.parts: {error}") from error
+
+
+def _check_layers(model: ConfigDict) -> None:
+    """Check the fields that say how many layers there are, and how wide."""
+    before = list(model.transformers)
+    if before != sorted({*before} & {1, 2, 3}):
+        raise ConfigError(
+            f"model.transformers={tuple(before)}: they stand before convolutions 1, 2 or 3, each "
+            "named once, in order."
+        )
+    if len(model.widths) != 4 or min(model.widths) < 1:
+        raise ConfigError(
+            f"model.widths={tuple(model.widths)}: they are those of three convolutions and a dense "
+            "layer."
+        )
+    for number in before:
+        widths = [tuple(of_one) for of_one in model.localisations[number - 1 : number]]
+        if not widths or len(widths[0]) != 3 or min(widths[0]) < 1:
+            raise ConfigError(
+                f"model.localisations has {widths} for the transformer before convolution {number}:"
+                " it needs the widths of two convolutions and a dense layer."
+            )
 
 
 def make_model(config: ConfigDict) -> Model:
-    """Build the network that a config describes, its initial weights scaled as it says."""
+    """Build the network that a config describes, its initial weights scaled as it says.
+
+    Raises:
+      ConfigError: on wrong fields of the layers or the transformers.
+    """
     model, size = config.model, config.data.size
+    _check_layers(model)
+    transform = transform_of(config)
     init, apply = functional(
         lambda rngs: SignCNN(
             (size, size, 3),
             widths=model.widths,
             localisations={n: model.localisations[n - 1] for n in model.transformers},
-            transform=transform_of(config),
+            transform=transform,
             normalise=model.normalise,
             dropout=model.dropout,
             rngs=rngs,
@@ -82,29 +145,29 @@ def make_model(config: ConfigDict) -> Model:
     return Model(scaled_init, apply)
 
 
-def mean_and_std(images: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation of all values of uint8 images, 0 to 1."""
+def moments_of(images: np.ndarray) -> Moments:
+    """Return the moments of uint8 images, as of 0 to 1."""
     counts = np.zeros(256, np.int64)
     for start in range(0, len(images), 1000):
         counts += np.bincount(images[start : start + 1000].ravel(), minlength=256)
     levels = np.arange(256) / 255
     mean = np.average(levels, weights=counts)
-    return float(mean), float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+    std = np.sqrt(np.average((levels - mean) ** 2, weights=counts))
+    return Moments(float(mean), float(std))
 
 
-def as_input(images: jax.Array, scale: tuple[float, float], normalise: str) -> jax.Array:
+def as_input(images: jax.Array, moments: Moments, normalise: str) -> jax.Array:
     """Return images as the networks see them.
 
     Args:
       images: [B, S, S, 3], 0 to 1.
-      scale: mean and standard deviation of the training images, of all channels together.
+      moments: of the training images.
       normalise: local contrast normalisation after these, of `contrast.WINDOWS`; "" for none.
 
     Returns:
       float32 [B, S, S, 3].
     """
-    mean, std = scale
-    images = (images - mean) / std
+    images = (images - moments.mean) / moments.std
     return normalise_contrast(images, WINDOWS[normalise]) if normalise else images
 
 
@@ -115,7 +178,7 @@ def make_problem(config: ConfigDict) -> Problem:
     which it reads and the sign's box.
 
     Raises:
-      ConfigError: on an unknown `data.normalise`, or wrong fields of the transformers.
+      ConfigError: on an unknown `data.normalise`, or wrong fields of the network.
     """
     data, batch_size = config.data, config.training.batch_size
     if data.normalise and data.normalise not in WINDOWS:
@@ -127,7 +190,7 @@ def make_problem(config: ConfigDict) -> Problem:
     )
     model, transform = make_model(config), transform_of(config)
     loaded, train, evaluated = load_splits(config)
-    see = partial(as_input, scale=mean_and_std(train.image), normalise=data.normalise)
+    see = partial(as_input, moments=moments_of(train.image), normalise=data.normalise)
 
     def draw(key: jax.Array, signs: Labelled) -> Labelled:
         batch = training_batch(key, signs, jitter=jitter, batch_size=batch_size)
@@ -158,8 +221,8 @@ def make_problem(config: ConfigDict) -> Problem:
     )
 
 
-def region_corners(theta: jax.Array, transform: Transform, shape: Sequence[int]) -> jax.Array:
-    """Return the points of the image that the corners of the first transformer's output read.
+def region_box(theta: jax.Array, transform: Transform, shape: tuple[int, int]) -> jax.Array:
+    """Return the box around the region that the first transformer reads, within the image.
 
     Args:
       theta: [B, P] of the first transformer.
@@ -167,33 +230,30 @@ def region_corners(theta: jax.Array, transform: Transform, shape: Sequence[int])
       shape: (H, W) of the image.
 
     Returns:
-      [B, 2, 2, 2] in pixels, 0 at the centre of the first.
+      [B, 4] in pixels, from outer edge to outer edge.
     """
-    return geometry.to_pixels(transform.grid(theta, (2, 2)), shape)
-
-
-def region_box(theta: jax.Array, transform: Transform, shape: Sequence[int]) -> jax.Array:
-    """Return the box around the region that the first transformer reads, within the image: [B, 4].
-
-    The arguments are those of `region_corners`.
-    """
-    corners = region_corners(theta, transform, shape).reshape(-1, 4, 2)
-    # To the outer edges of the pixels whose centres these are.
-    box = jnp.concatenate([corners.min(axis=1), corners.max(axis=1) + 1], axis=-1)
-    return jnp.clip(box, 0, jnp.asarray([(*shape[::-1], *shape[::-1])], box.dtype))
+    corners = geometry.to_pixels(transform.grid(theta, (2, 2)), shape)
+    return geometry.bounding_box(corners.reshape(-1, 4, 2), shape)
 
 
 class Opened(NamedTuple):
     """What a run was trained and evaluated on.
 
     Attributes:
-      tracks: the training signs that are held out for validation: whole tracks, one a class. A run
-        that is evaluated on the test set has been trained on them.
-      scale: mean and standard deviation of the images that the run was trained on.
+      tracks: the training signs of validation: whole tracks, one a class.
+      trained_on: whether the run was trained on them, or some of them, as runs are that are
+        evaluated on the test set; they are held out of others.
+      moments: of the images that the run was trained on.
     """
 
     tracks: Signs
-    scale: tuple[float, float]
+    trained_on: bool
+    moments: Moments
+
+    @property
+    def kind(self) -> str:
+        """What the tracks are to the run, for people."""
+        return "trained on" if self.trained_on else "held out"
 
 
 def open_signs(config: dict[str, Any], fingerprint: str) -> Opened:
@@ -207,17 +267,14 @@ def open_signs(config: dict[str, Any], fingerprint: str) -> Opened:
       ConfigError: if the data here are not those of the run.
     """
     loaded, train, _ = load_splits(ConfigDict(config))
-    if loaded.fingerprint != fingerprint:
-        raise ConfigError(
-            f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
-            f"{loaded.fingerprint}."
-        )
-    _, held_out = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
-    return Opened(loaded.train.select(held_out), mean_and_std(train.image))
+    check_fingerprint(loaded, fingerprint)
+    _, rows = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
+    trained_on = config["data"]["evaluate_on"] == "test"
+    return Opened(loaded.train.select(rows), trained_on, moments_of(train.image))
 
 
 def as_affine(theta: jax.Array, transform: Transform) -> jax.Array:
-    """Return the affine parameters [B, 6] of theta [B, P] of a family of affine transforms."""
+    """Return the affine parameters [B, 6] of theta [B, P] of a family of `FAMILIES`."""
     corners = transform.grid(theta, (2, 2))
     centre = jnp.mean(corners, axis=(1, 2))
     x, y = (corners[:, 0, 1] - corners[:, 0, 0]) / 2, (corners[:, 1, 0] - corners[:, 0, 0]) / 2
@@ -228,7 +285,7 @@ def look(
     network: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
     images: jax.Array,
     config: ConfigDict,
-    scale: tuple[float, float],
+    moments: Moments,
 ) -> tuple[jax.Array, jax.Array]:
     """Show signs to a network with a transformer before its first convolution.
 
@@ -236,12 +293,12 @@ def look(
       network: function of its inputs, giving logits and what it reports beside them.
       images: uint8 [B, S, S, 3].
       config: the network's.
-      scale: as in `Opened`.
+      moments: of the images that it was trained on.
 
     Returns:
       The first transformer's transform as affine parameters [B, 6], and the classes [B].
     """
-    images = as_input(images.astype(jnp.float32) / 255, scale, config.data.normalise)
+    images = as_input(images.astype(jnp.float32) / 255, moments, config.data.normalise)
     logits, extra = network(images)
     affine = as_affine(extra["theta"][:, 0], transform_of(config))
     return affine, jnp.argmax(logits, axis=-1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from stn_jax.launch.examples import why_not_opened
-from stn_jax.reporting.runs import RecordError, Run, find_runs
+from stn_jax.reporting.runs import Run, find_runs
 from stn_jax.training.errors import RunError
 
 
@@ -37,12 +37,9 @@ def run(
     args = parser.parse_args(argv)
     try:
         rows = [
-            row
-            for run in find_runs(args.runs)
-            if _is_meant(run, experiment)
-            for row in measure(run)
+            row for run in find_runs(args.runs) if is_meant(run, experiment) for row in measure(run)
         ]
-    except (RecordError, RunError, OSError) as error:
+    except (RunError, OSError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
     table = tabulate(rows, columns, tablefmt="github", floatfmt=".2f", missingval="–")
     print(table)
@@ -51,7 +48,7 @@ def run(
         args.out.write_text(f"{table}\n", encoding="utf-8")
 
 
-def _is_meant(run: Run, experiment: str) -> bool:
+def is_meant(run: Run, experiment: str) -> bool:
     """Tell whether a run is one to measure; say so if it is, but cannot be opened."""
     if run.experiment != experiment or not run.config["model"]["transform"]:
         return False

@@ -29,7 +29,7 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
 
     Returns:
       Boxes before training and after each call of `config.runtime.steps_per_call` steps, of the
-      network that counts at the end.
+      network that is chosen for the image at the end.
 
     Raises:
       ConfigError: if the digits or the encoder here are not those of the run.
@@ -64,8 +64,8 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
         steps.append(int(state.step[0]))
         found.append(find(state.params))
     params, images_of_seed = jax.tree.map(lambda x: x[0], (state.params, state.model_state))
-    best = int(problem.measure(params, images_of_seed, jnp.arange(1))["network"][0])
-    way = np.stack(found)[:, best]
+    network = problem.measure(params, images_of_seed, jnp.arange(count))["network"]
+    way = np.stack(found)[:, network, np.arange(count)]
     return MovingBoxes(
         name=f"{config.name}, seed {config.seeds[0]}",
         images=np.asarray(images.image[..., 0]),

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from stn_jax import geometry
 from stn_jax.launch import gtsrb
-from stn_jax.launch.examples import frames_of, sign_examples
+from stn_jax.launch.examples import CHUNK, frames_of, sign_examples
 from stn_jax.reporting.runs import Run
 from stn_jax.reporting.signs import TrackExamples
 from stn_jax.training.errors import ConfigError
@@ -18,19 +19,31 @@ from stn_jax.training.state import create_state
 from stn_jax.training.step import make_train_call
 
 
-def replay_signs(
-    run: Run, indices: Sequence[int], *, steps: int, every: int
-) -> tuple[TrackExamples, list[int]]:
+class Replay(NamedTuple):
+    """What a run's first transformer did while it was trained.
+
+    Attributes:
+      examples: the middle frame of some tracks, a frame a look.
+      steps: of the looks, from 0 on.
+      overlap: intersection over union of the box around the region that is read and the sign's, at
+        each look on average over all frames of all tracks (G12).
+      whole: that of the whole image and the sign's.
+    """
+
+    examples: TrackExamples
+    steps: list[int]
+    overlap: list[float]
+    whole: float
+
+
+def replay_signs(run: Run, indices: Sequence[int], *, steps: int, every: int) -> Replay:
     """Train the first seed of a run again for some steps, and note where it looks on the way.
 
     Args:
       run: of traffic signs, with a transformer.
-      indices: of held-out tracks, as in `examples.apply_to_tracks`; the middle frame is shown.
+      indices: of tracks, as in `examples.apply_to_tracks`; the middle frame is shown.
       steps: how many; no more than the run's.
       every: how many from one look to the next; a multiple of `config.runtime.steps_per_call`.
-
-    Returns:
-      What is seen of each frame, before training and then every so many steps; and these steps.
 
     Raises:
       ConfigError: if the data here are not those of the run, or the steps do not fit its config.
@@ -43,7 +56,8 @@ def replay_signs(
             f"looks every {every} of {steps} steps: they must be a multiple of {per_call} "
             f"(runtime.steps_per_call) apart, within the run's {config.training.num_steps}."
         )
-    tracks, scale = gtsrb.open_signs(run.config, run.fingerprint)
+    opened = gtsrb.open_signs(run.config, run.fingerprint)
+    tracks, shape = opened.tracks, opened.tracks.image.shape[1:3]
     rows = frames_of(tracks, indices, 3).reshape(-1, 3)[:, 1]
     problem, model = gtsrb.make_problem(config), gtsrb.make_model(config)
     recorded = json.loads(run.path.read_text(encoding="utf-8").splitlines()[0])["data"]
@@ -58,19 +72,42 @@ def replay_signs(
     @jax.jit
     def look(params: Any, model_state: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         params, model_state = jax.tree.map(lambda x: x[0], (params, model_state))
-        return gtsrb.look(lambda x: model.apply(params, model_state, x)[0], images, config, scale)
+        return gtsrb.look(
+            lambda x: model.apply(params, model_state, x)[0], images, config, opened.moments
+        )
 
-    images = tracks.image[rows]
-    seen, found = [0], [jax.device_get(look(state.params, state.model_state, images))]
+    def look_at_all() -> tuple[np.ndarray, np.ndarray]:
+        parts = [
+            jax.device_get(look(state.params, state.model_state, tracks.image[i : i + CHUNK]))
+            for i in range(0, len(tracks.image), CHUNK)
+        ]
+        affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return affine, read
+
+    seen, found = [0], [look_at_all()]
     while seen[-1] + every <= steps:
         for _ in range(every // per_call):
             state, _ = train_call(state, problem.data)
         seen.append(int(state.step[0]))
-        found.append(jax.device_get(look(state.params, state.model_state, images)))
+        found.append(look_at_all())
     # [steps, N, ...] to a track after the other.
     affine, read = (
-        np.stack(part, axis=1).reshape(-1, *part[0].shape[1:]) for part in zip(*found, strict=True)
+        np.stack([of_all[rows] for of_all in part], axis=1).reshape(-1, *part[0].shape[1:])
+        for part in zip(*found, strict=True)
     )
     shown = tracks.select(np.repeat(rows, len(seen)))
-    name = f"{run.name}, seed {run.seeds[0]}"
-    return sign_examples(name, shown, affine, read, frames=len(seen)), seen
+    name = f"{run.name}, seed {run.seeds[0]}: tracks {opened.kind}"
+    affine_family = geometry.TRANSFORMS["affine"]
+    regions = [gtsrb.region_box(of_all, affine_family, shape) for of_all, _ in found]
+    image = np.float32([[0, 0, shape[1], shape[0]]])
+    return Replay(
+        examples=sign_examples(name, shown, affine, read, frames=len(seen)),
+        steps=seen,
+        overlap=[_mean_overlap(region, tracks.box) for region in regions],
+        whole=_mean_overlap(image, tracks.box),
+    )
+
+
+def _mean_overlap(regions: jax.Array, boxes: np.ndarray) -> float:
+    """Return the mean intersection over union of regions [N, 4] or [1, 4] and boxes [N, 4]."""
+    return float(np.mean(geometry.intersection_over_union(regions, boxes)))

@@ -1,4 +1,4 @@
-"""Finished runs of the digit experiments, opened again: their networks and test digits."""
+"""Finished runs, opened again: their networks, and their test digits."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from stn_jax.data.cub import Cub
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.gtsrb import Gtsrb
+from stn_jax.data.svhn import Svhn
+from stn_jax.data.types import Digits
 from stn_jax.launch.digits import load_digits, make_model, task_of
 from stn_jax.models.pure import Model
 from stn_jax.training.errors import ConfigError
@@ -62,6 +66,19 @@ def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState
     return jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
 
 
+def check_fingerprint(loaded: Cub | Digits | Gtsrb | Svhn, fingerprint: str) -> None:
+    """Check that data which were loaded are those of a run.
+
+    Raises:
+      ConfigError: if the fingerprint is another one.
+    """
+    if loaded.fingerprint != fingerprint:
+        raise ConfigError(
+            f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
+            f"{loaded.fingerprint}."
+        )
+
+
 def evaluation_digits(
     config: dict[str, Any], fingerprint: str, indices: Sequence[int] | None = None
 ) -> Labelled:
@@ -97,11 +114,7 @@ def plain_digits(
       IndexError: if there is no such test digit.
     """
     loaded = load_digits(config["data"]["digits"], config["runtime"]["data_dir"])
-    if loaded.fingerprint != fingerprint:
-        raise ConfigError(
-            f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
-            f"{loaded.fingerprint}."
-        )
+    check_fingerprint(loaded, fingerprint)
     count = len(loaded.test_labels)
     if wrong := [i for i in indices if not 0 <= i < count]:
         raise IndexError(f"there is no test digit {wrong[0]}: {loaded.name} has 0 to {count - 1}.")

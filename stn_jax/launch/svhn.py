@@ -15,6 +15,7 @@ from stn_jax.data import svhn, svhn_views
 from stn_jax.data.svhn import Numbers, Svhn
 from stn_jax.data.svhn_selection import Selection, hold_out
 from stn_jax.data.svhn_views import Indexed, View
+from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.pure import Model, functional
 from stn_jax.models.svhn import NUM_CLASSES, svhn_model
 from stn_jax.training import Problem
@@ -137,11 +138,7 @@ def open_evaluation(
     """
     config = ConfigDict(config)
     loaded, _, evaluated = load_splits(config)
-    if loaded.fingerprint != fingerprint:
-        raise ConfigError(
-            f"the run's data have the fingerprint {fingerprint}, {loaded.source} has "
-            f"{loaded.fingerprint}."
-        )
+    check_fingerprint(loaded, fingerprint)
     index = np.arange(len(evaluated)) if indices is None else np.asarray(indices)
     if wrong := [i for i in index.tolist() if not 0 <= i < len(evaluated)]:
         raise IndexError(f"there is no number {wrong[0]}: there are 0 to {len(evaluated) - 1}.")

@@ -33,13 +33,15 @@ def normalise_contrast(
     Args:
       x: [..., H, W, C] float.
       window: [taps], odd, sum 1: the weights along either axis; a constant, NumPy.
-      floor: the least that is divided by.
+      floor: the least that is divided by; positive.
 
     Returns:
       [..., H, W, C] in x's dtype.
 
     Raises:
-      ValueError: if the window has no pixel in its middle, or x no three axes.
+      ValueError: if the window has no pixel in its middle, x no three axes, or the floor is not
+        positive.
+      TypeError: if x is not floating point.
 
     Gradient: none through the deviation where the floor replaces it.
     """
@@ -47,6 +49,10 @@ def normalise_contrast(
         raise ValueError(f"window must be [taps] with an odd number, got {list(window.shape)}.")
     if x.ndim < 3:
         raise ValueError(f"x must be [..., H, W, C], got {list(x.shape)}.")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be floating point, got {x.dtype}.")
+    if floor <= 0:
+        raise ValueError(f"floor must be positive, got {floor}.")
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     down, across = (_band(size, window) for size in x.shape[-3:-1])
     inside = down.sum(axis=1)[:, None] * across.sum(axis=1)[None]  # [H, W], 1 away from borders

@@ -1,4 +1,4 @@
-"""The paper's claims about Table 1 (Sect. 4.1), as differences between its cells."""
+"""Claims about Table 1 (Sect. 4.1) and about traffic signs, as differences between cells."""
 
 import math
 import statistics
@@ -11,12 +11,12 @@ from tabulate import tabulate
 from stn_jax.reporting.formats import NONE
 from stn_jax.reporting.tables import Cell, Place, Table
 
-TEST_DIGITS = 10_000
+TEST_DIGITS = 10_000  # where a record does not say how many there were
 SEEDS, BINOMIAL = "m", "b"
 LEGEND = {
     SEEDS: "± standard deviation (n - 1) over seeds, of the differences between runs of one seed.",
     BINOMIAL: "a single seed: ± binomial standard deviation of the difference between two errors "
-    f"of {TEST_DIGITS:,} digits each, taken as independent. Seeds may scatter more than that.",
+    "of {} each, taken as independent. Seeds may scatter more than that.",
 }
 
 Row = tuple[str, str]  # (model, transform)
@@ -25,12 +25,12 @@ ST_FCN, ST_CNN = ([(model, t) for t in TRANSFORMS] for model in ("ST-FCN", "ST-C
 
 
 class Claim(NamedTuple):
-    """A claim that one row of Table 1 has lower errors than another.
+    """A claim that one row of a table is better than another.
 
     Attributes:
       text: what is claimed, and what is subtracted from what.
       pairs: (worse, better) rows.
-      columns: the distortions it is about; () for all.
+      columns: the distortions, or other columns, it is about; () for all.
     """
 
     text: str
@@ -38,23 +38,83 @@ class Claim(NamedTuple):
     columns: tuple[str, ...] = ()
 
 
-CLAIMS = (
-    Claim(
-        "Every ST net beats its base net: base less ST",
-        [(("FCN", ""), row) for row in ST_FCN] + [(("CNN", ""), row) for row in ST_CNN],
+class Subject(NamedTuple):
+    """A table that there are claims about.
+
+    Attributes:
+      name: what it is called.
+      quantity: what is subtracted.
+      examples: what was tested on.
+      claims: about it.
+      notes: on what is published.
+    """
+
+    name: str
+    quantity: str
+    examples: str
+    claims: tuple[Claim, ...]
+    notes: tuple[str, ...] = ()
+
+
+CNN, ONE, TWO, THREE = (("CNN", ""), *(("ST-CNN", count) for count in ("one", "two", "three")))
+# By the table's stem, without its recipe.
+SUBJECTS = {
+    "table1": Subject(
+        "Table 1",
+        "test errors",
+        "digits",
+        (
+            Claim(
+                "Every ST net beats its base net: base less ST",
+                [(("FCN", ""), row) for row in ST_FCN] + [(CNN, row) for row in ST_CNN],
+            ),
+            Claim(
+                "ST-CNN beats ST-FCN: ST-FCN less ST-CNN", list(zip(ST_FCN, ST_CNN, strict=True))
+            ),
+            Claim(
+                "On RTS, ST-FCN equals the CNN and ST-CNN beats it: CNN less ST",
+                [(CNN, row) for row in ST_FCN + ST_CNN],
+                ("RTS",),
+            ),
+        ),
     ),
-    Claim("ST-CNN beats ST-FCN: ST-FCN less ST-CNN", list(zip(ST_FCN, ST_CNN, strict=True))),
-    Claim(
-        "On RTS, ST-FCN equals the CNN and ST-CNN beats it: CNN less ST",
-        [(("CNN", ""), row) for row in ST_FCN + ST_CNN],
-        ("RTS",),
+    "gtsrb": Subject(
+        "traffic signs",
+        "test accuracies",
+        "signs",
+        (
+            Claim(
+                "Transformers gain accuracy in networks of one width, trained alike: with less "
+                "without",
+                [(CNN, row) for row in (ONE, TWO, THREE)],
+                ("10epochs20k", "short", "long"),
+            ),
+            Claim(
+                "Likewise, after 10 epochs of all images",
+                [(CNN, row) for row in (("ST-CNN", "one narrow"), TWO, THREE)],
+                ("10epochs",),
+            ),
+        ),
+        (
+            "What is published beside short and long is not of one width, nor trained alike: one "
+            "transformer in a wider network, two for more epochs than none.",
+        ),
     ),
-)
+}
+
+
+def has_claims(table: Table) -> bool:
+    """Tell whether there are claims about a table."""
+    return _stem(table) in SUBJECTS
+
+
+def _stem(table: Table) -> str:
+    return table.stem.removesuffix(f"_{table.recipe}")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The error of a cell less that of another one, in percentage points.
+    """How much better one cell is than another one, in percentage points.
 
     Attributes:
       ours: mean over the seeds that both cells have; None without any.
@@ -62,6 +122,7 @@ class Difference:
       kind: of the spread: SEEDS, BINOMIAL, or "" without any.
       published: None unless both are.
       marks: those of either cell.
+      decimals: of the published numbers.
     """
 
     ours: float | None
@@ -69,9 +130,10 @@ class Difference:
     kind: str
     published: float | None
     marks: str
+    decimals: int = 1
 
     def __str__(self) -> str:
-        published = NONE if self.published is None else f"{self.published:+.1f}"
+        published = NONE if self.published is None else f"{self.published:+.{self.decimals}f}"
         ours = NONE if self.ours is None else f"{self.ours:+.2f} ± {self.spread:.2f}"
         marks = self.kind + self.marks
         return f"{published} / {ours}" + (f" <sup>{marks}</sup>" if marks else "")
@@ -81,55 +143,71 @@ def claims(table: Table) -> str:
     """Return the claims as Markdown tables, published / ours.
 
     Args:
-      table: Table 1 of one recipe.
+      table: one that `has_claims`.
     """
+    subject = SUBJECTS[_stem(table)]
     title = (
-        f"**Claims on Table 1, recipe '{table.recipe}': differences of test errors in percentage "
-        "points, published / ours. Positive: as claimed.**"
+        f"**Claims on {subject.name}, recipe '{table.recipe}': differences of {subject.quantity} "
+        "in percentage points, published / ours. Positive: as claimed.**"
     )
     parts, shown = [title], []
-    for claim in CLAIMS:
-        columns = claim.columns or table.columns
+    for claim in subject.claims:
+        columns = [name for name in table.columns if name in (claim.columns or table.columns)]
+        pairs = [pair for pair in claim.pairs if {*pair} <= {*table.rows}]
+        if not columns or not pairs:
+            continue
         rows, found = [], []
-        for pair in claim.pairs:
+        for pair in pairs:
             cells = [[table.cells[Place(column, *row)] for row in pair] for column in columns]
-            differences = [difference(*both) for both in cells]
-            heading = " − ".join(" ".join(filter(None, row)) for row in pair)
-            rows.append([heading, *map(str, differences)])
+            differences = [difference(*both, decimals=table.decimals) for both in cells]
+            names = [" ".join(filter(None, row)) for row in pair]
+            if cells[0][0].counts_right:
+                names.reverse()
+            rows.append([" − ".join(names), *map(str, differences)])
             found += differences
         shown += found
         parts += [
             f"{claim.text}. {_verdict(found)}",
             tabulate(rows, ["", *columns], tablefmt="github", disable_numparse=True),
         ]
-    parts.append("\n".join(f"- {note}" for note in _notes(table, shown)))
+    parts.append("\n".join(f"- {note}" for note in _notes(table, subject, shown)))
     return "\n\n".join(parts) + "\n"
 
 
-def difference(worse: Cell, better: Cell) -> Difference:
-    """Subtract a cell's error from another's, paired by seed."""
+def difference(worse: Cell, better: Cell, *, decimals: int = 1) -> Difference:
+    """Subtract a cell's error from another's, or accuracies the other way round, paired by seed."""
     seeds = worse.errors.keys() & better.errors.keys()
     pairs = [(worse.errors[seed], better.errors[seed]) for seed in sorted(seeds)]
     gains = [a - b for a, b in pairs]
     if not pairs:
         spread, kind = None, ""
     elif len(pairs) == 1:
-        spread, kind = math.hypot(*(binomial(error) for error in pairs[0])), BINOMIAL
+        count = _tested([worse, better])
+        spread, kind = math.hypot(*(binomial(error, count) for error in pairs[0])), BINOMIAL
     else:
         spread, kind = statistics.stdev(gains), SEEDS
-    both = worse.published is not None and better.published is not None
+    published = None
+    if worse.published is not None and better.published is not None:
+        gain = worse.published - better.published
+        published = round(-gain if worse.counts_right else gain, decimals)
     return Difference(
         ours=statistics.fmean(gains) if gains else None,
         spread=spread,
         kind=kind,
-        published=round(worse.published - better.published, 1) if both else None,
+        published=published,
         marks="".join(dict.fromkeys(worse.marks + better.marks)),
+        decimals=decimals,
     )
 
 
-def binomial(error: float) -> float:
-    """Return the standard deviation, in percent, of an error in percent of the test digits."""
-    return math.sqrt(error * (100 - error) / TEST_DIGITS)
+def binomial(error: float, count: int) -> float:
+    """Return the standard deviation, in percent, of an error in percent of so many examples."""
+    return math.sqrt(error * (100 - error) / count)
+
+
+def _tested(cells: Iterable[Cell]) -> int:
+    """Return on how many examples the runs of some cells were tested: the least of them."""
+    return min(run.num_tested or TEST_DIGITS for cell in cells for run in cell.runs)
 
 
 def _verdict(found: list[Difference]) -> str:
@@ -144,10 +222,12 @@ def _verdict(found: list[Difference]) -> str:
     )
 
 
-def _notes(table: Table, shown: Iterable[Difference]) -> list[str]:
+def _notes(table: Table, subject: Subject, shown: Iterable[Difference]) -> list[str]:
     shown = list(shown)
-    kinds = {d.kind for d in shown}
-    notes = [f"<sup>{kind}</sup> {text}" for kind, text in LEGEND.items() if kind in kinds]
+    kinds = {d.kind for d in shown} - {""}
+    tested = f"{_tested(table.cells.values()):,} {subject.examples}" if kinds else ""
+    notes = list(subject.notes)
+    notes += [f"<sup>{k}</sup> {text.format(tested)}" for k, text in LEGEND.items() if k in kinds]
     if any(d.ours is None or d.published is None for d in shown):
         notes.append(f"{NONE}: not published, or no finished runs with a seed in common.")
     marks = set("".join(d.marks for d in shown))

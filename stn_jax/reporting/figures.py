@@ -70,11 +70,18 @@ class ChannelExamples:
     predictions: np.ndarray
 
 
+# What curves show beside loss and error, if it was measured.
+OTHERS = {"digit_error": "error a digit in %", "overlap": "overlap with the sign's box"}
+
+
 def save_curves(run: Run, path: Path) -> None:
-    """Draw loss and error over the steps, one line a seed, from the record alone."""
-    figure = new_figure(8, 3.1)
-    for axes, quantity, title in zip(
-        figure.subplots(1, 2), ("loss", "error"), ("loss", "error in %"), strict=True
+    """Draw loss, error and `OTHERS` over the steps, a line a seed, from the record alone."""
+    measured = {name for series in run.measured.values() for name in series.others}
+    titles = {"loss": "loss", "error": "error in %"}
+    titles |= {name: title for name, title in OTHERS.items() if name in measured}
+    figure = new_figure(4 * len(titles), 3.1)
+    for axes, (quantity, title) in zip(
+        figure.subplots(1, len(titles)), titles.items(), strict=True
     ):
         _draw_curves(axes, run, quantity)
         axes.set_title(title, fontsize=9, loc="left", color=GREY)
@@ -242,14 +249,23 @@ def _draw_curves(axes: Axes, run: Run, quantity: str) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     for split, measured in run.measured.items():
-        seeds = np.array(getattr(measured, quantity)).T
+        if quantity in OTHERS:
+            values_by_step = measured.others.get(quantity, {})
+        else:
+            values_by_step = dict(zip(measured.steps, getattr(measured, quantity), strict=True))
+        if not values_by_step:
+            continue
+        seeds = np.array(list(values_by_step.values())).T
         look = {"color": BLUE, "lw": 1} if split == "train" else {"color": VERMILION, "marker": "o"}
         for i, values in enumerate(seeds):
-            axes.plot(measured.steps, values, ms=3.5, label=split if i == 0 else None, **look)
-    axes.set_yscale("log", nonpositive="clip")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.plot([*values_by_step], values, ms=3.5, label=split if i == 0 else None, **look)
+    if quantity == "overlap":
+        axes.set_ylim(0, 1)
+    else:
+        axes.set_yscale("log", nonpositive="clip")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.tick_params(labelsize=8, color="#DDDDDD", labelcolor="#444444")

@@ -23,11 +23,13 @@ class Measurements:
       steps: [N].
       loss: [N][seeds].
       error: [N][seeds], in percent.
+      others: name -> step -> [seeds]: what was measured beside these, where it was.
     """
 
     steps: list[int] = field(default_factory=list)
     loss: list[list[float]] = field(default_factory=list)
     error: list[list[float]] = field(default_factory=list)
+    others: dict[str, dict[int, list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,6 +96,18 @@ class Run:
             zip(self.seeds, measured.error[measured.steps.index(self.num_steps)], strict=True)
         )
 
+    def final_others(self, split: str, name: str) -> dict[int, float]:
+        """Return another measure of the last step by seed; {} as with errors, or if there is none.
+
+        Args:
+          split: that it was measured on.
+          name: of the measure, as the record has it.
+        """
+        steps = self.measured.get(split, Measurements()).others.get(name, {})
+        if self.status != "finished" or self.num_steps not in steps:
+            return {}
+        return dict(zip(self.seeds, steps[self.num_steps], strict=True))
+
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every record below some folders.
@@ -149,6 +163,8 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise RecordError(f"{path}: not a run record ({type(error).__name__}: {error}).") from error
     rows = [row for m in result.measured.values() for row in (*m.loss, *m.error)]
+    others = [steps for m in result.measured.values() for steps in m.others.values()]
+    rows += [row for steps in others for row in steps.values()]
     if any(len(row) != len(result.seeds) for row in rows):
         raise RecordError(f"{path}: the measurements are not one a seed, of {result.seeds}.")
     return result
@@ -187,6 +203,8 @@ def _measurements(lines: list[dict[str, Any]]) -> dict[str, Measurements]:
             series.steps.append(line["step"])
             series.loss.append(line["loss"])
             series.error.append(line["error"])
+            for name in line.keys() - {"kind", "split", "step", "loss", "error"}:
+                series.others.setdefault(name, {})[line["step"]] = line[name]
     return measured
 
 

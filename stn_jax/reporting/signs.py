@@ -26,7 +26,7 @@ class TrackExamples:
     """What a run's first transformer does to F frames of each of N tracks.
 
     Attributes:
-      name: the run's.
+      name: the run's, and whether it was trained on the tracks.
       inputs: [N, F, H, W, 3], 0 to 1.
       corners: [N, F, 2, 2, 2] points of the input that the corners of the output read.
       boxes: [N, F, 4], the sign's (left, top, right, bottom), outer edges in pixels.
@@ -57,7 +57,7 @@ def save_tracks(examples: TrackExamples, path: Path) -> None:
             _draw(panels[2 * i : 2 * i + 2, f], examples, i, f)
         panels[2 * i, 0].set_ylabel(f"class {examples.labels[i]}", fontsize=9, color=GREY)
         panels[2 * i + 1, 0].set_ylabel("output", fontsize=9, color=GREY)
-    figure.suptitle(f"{examples.name}: frames of tracks", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(examples.name, fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=DPI)
 
 
@@ -76,10 +76,36 @@ def save_motion(examples: TrackExamples, captions: Sequence[str], path: Path) ->
         panels = figure.subplots(2, count, squeeze=False)
         for i in range(count):
             _draw(panels[:, i], examples, i, f)
-        figure.suptitle(captions[f], fontsize=9, color=GREY)
+        figure.suptitle(f"{examples.name}\n{captions[f]}", fontsize=7, color=GREY)
         return figure
 
     save_frames(map(frame, range(len(captions))), path, photographs=True)
+
+
+def save_overlap(
+    name: str, steps: Sequence[int], overlap: Sequence[float], whole: float, path: Path
+) -> None:
+    """Draw how much a transformer's region and the sign's box overlap over the steps (G12).
+
+    Args:
+      name: the run's, and whether it was trained on the signs.
+      steps: of the looks.
+      overlap: at each, a mean of intersections over unions.
+      whole: that of the whole image.
+      path: of the file.
+    """
+    figure = new_figure(5, 3.1)
+    axes = figure.subplots()
+    axes.axhline(whole, color=GREY, lw=1, ls="--", label="whole image")
+    axes.plot(steps, overlap, color=ORANGE, lw=1.5, label="region")
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("step", fontsize=9, color=GREY)
+    axes.set_title("overlap with the sign's box", fontsize=9, loc="left", color=GREY)
+    axes.legend(frameon=False, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(name, fontsize=10, x=0.01, ha="left")
+    figure.savefig(path, dpi=DPI)
 
 
 def _draw(panels: Sequence[Axes], examples: TrackExamples, i: int, f: int) -> None:

@@ -4,15 +4,21 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stn_jax.reporting.published import (
     CUB_NUM_TEST,
     CUB_NUM_TRAIN,
     GTSRB,
+    GTSRB_FAST,
+    GTSRB_FAST_NOTES,
+    GTSRB_MODERN,
+    GTSRB_MODERN_NOTES,
     GTSRB_NAME,
     GTSRB_NOTES,
     GTSRB_NUM_TEST,
+    GTSRB_NUM_TRAIN,
     MNIST_3D,
     MNIST_3D_NOTES,
     MNIST_FINGERPRINT,
@@ -40,6 +46,7 @@ TRANSFORMS = {
     "tps": "TPS",
     "piecewise_affine": "PWA",
     "attention": "Attention",
+    "rotation_scale_translation": "Sim",
     "affine_3d": "Aff",
 }
 # Likewise, with what the paper calls the two ST-CNNs of Table 2.
@@ -49,7 +56,12 @@ SVHN_MODELS = {
     "st_cnn_multi": ("ST-CNN", "Multi"),
 }
 # Likewise, by the number of transformers.
-GTSRB_MODELS = (("CNN", ""), ("ST-CNN", "one"), ("ST-CNN", "two"), ("ST-CNN", "three"))
+GTSRB_MODELS = {
+    0: ("CNN", ""),
+    1: ("ST-CNN", "one"),
+    2: ("ST-CNN", "two"),
+    3: ("ST-CNN", "three"),
+}
 # Fields of the config that say which seeds and how to run and watch, not what is computed.
 INCIDENTAL = (
     "experiment",
@@ -99,7 +111,14 @@ def _number_place(config: dict[str, Any]) -> Place:
 
 
 def _sign_place(config: dict[str, Any]) -> Place:
-    return Place(config["length"], *GTSRB_MODELS[len(config["model"]["transformers"])])
+    names = list(GTSRB_MODELS[len(config["model"]["transformers"])])
+    # Normalisation and width, if not the usual ones, go with the last name that there is; the first
+    # records do not have the field.
+    names[-1 if names[-1] else 0] += "".join(f" {name}" for name in config.get("variant", ()))
+    return Place(config["length"], *names)
+
+
+Published = dict[tuple[str, str], dict[str, float | None]]
 
 
 def _bird_place(config: dict[str, Any]) -> Place:
@@ -116,7 +135,6 @@ class Layout(NamedTuple):
       name: what it is called.
       stem: how the names of its files begin.
       toy: what a table like it is called on digits other than MNIST's.
-      toy_heading: how its title begins; by default with that and the digits.
       published: (model, transform) -> distortion -> percent, or None.
       notes: on what is published.
       quantity: what the numbers are.
@@ -125,13 +143,17 @@ class Layout(NamedTuple):
       digits: the digits of the paper.
       toy_recipes: those that are not compared with the paper, whatever the digits.
       toy_columns: columns that only they have.
+      toy_heading: how their titles begin; by default with what they are called and the digits.
       decimals: of the published numbers.
+      beside: recipe -> what is published beside it, and notes, instead of those above.
+      others: measure of the last step that notes give, too -> what it is.
+      names_data: whether a note says which data the numbers stand on.
     """
 
     name: str
     stem: str
     toy: str
-    published: dict[tuple[str, str], dict[str, float | None]]
+    published: Published
     notes: tuple[str, ...]
     quantity: str = "test error in %"
     counts_right: bool = False
@@ -139,13 +161,22 @@ class Layout(NamedTuple):
     digits: str = "mnist"
     toy_recipes: tuple[str, ...] = ("quickstart",)
     toy_columns: tuple[str, ...] = ()
-    decimals: int = 1
     toy_heading: str = ""
+    decimals: int = 1
+    beside: dict[str, tuple[Published, tuple[str, ...]]] = MappingProxyType({})
+    others: dict[str, str] = MappingProxyType({})
+    names_data: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The distortions, or other kinds of images."""
-        return (*next(iter(self.published.values())), *self.toy_columns)
+        tables = [self.published, *(published for published, _ in self.beside.values())]
+        names = [name for table in tables for name in next(iter(table.values()))]
+        return (*names, *self.toy_columns)
+
+    def printed(self, recipe: str) -> tuple[Published, tuple[str, ...]]:
+        """Return what is published beside a recipe, and the notes on it."""
+        return self.beside.get(recipe, (self.published, self.notes))
 
 
 # By experiment.
@@ -162,6 +193,7 @@ LAYOUTS = {
         digits="svhn",
         toy_recipes=("reduced",),
         toy_columns=("crops", "canvases"),
+        others={"digit_error": "error a digit in %"},
     ),
     "birds": Layout(
         "Table 3, CUB-200-2011",
@@ -175,6 +207,7 @@ LAYOUTS = {
         digits="cub",
         toy_recipes=("reduced",),
         toy_columns=("half224px", "half448px"),
+        names_data=True,
         toy_heading=(
             "Birds in small, not Table 3: 50 of 200 classes, images and crops of half the side, "
             "Inception-v3 up to mixed_7 of which mixed_6 and mixed_7 are fine-tuned and the rest "
@@ -198,16 +231,21 @@ LAYOUTS = {
     "gtsrb": Layout(
         "Traffic signs, GTSRB",
         "gtsrb",
-        "Traffic signs in small",
+        "Toy signs",
         GTSRB,
         GTSRB_NOTES,
         quantity="test accuracy in %",
         counts_right=True,
         place=_sign_place,
         digits="gtsrb",
-        toy_recipes=("fast",),
-        toy_columns=("short",),
+        toy_recipes=(),
         decimals=2,
+        beside={
+            "fast": (GTSRB_FAST, GTSRB_FAST_NOTES),
+            "modern": (GTSRB_MODERN, GTSRB_MODERN_NOTES),
+        },
+        others={"overlap": "overlap of the first transformer's region with the sign's box"},
+        names_data=True,
     ),
 }
 
@@ -355,8 +393,8 @@ def _table(
             references[place] = reference(experiment, place, recipe)
         except ValueError as error:
             raise RecordError(f"{run.path}: {error}") from error
-    rows, columns = _rows_and_columns(layout, runs, whole=of_paper)
-    published = layout.published if of_paper else {}
+    published, notes = layout.printed(recipe) if of_paper else ({}, ())
+    rows, columns = _rows_and_columns(layout, published, runs)
     compared = any(value is not None for row in published.values() for value in row.values())
     cells = {}
     for distortion in columns:
@@ -389,25 +427,25 @@ def _table(
         columns=columns,
         rows=rows,
         cells=cells,
-        notes=_notes(cells.values(), layout.notes if of_paper else (), compared),
+        notes=_notes(cells.values(), (*notes, *_remarks(layout, cells.values())), compared),
         runs=[run for place in cells for run in runs.get(place, [])],
     )
 
 
 def _rows_and_columns(
-    layout: Layout, places: Iterable[Place], *, whole: bool
+    layout: Layout, published: Published, places: Iterable[Place]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Return the paper's rows and columns, or those in use; what the paper lacks goes last."""
+    """Return the published rows and columns, or those in use; what is not published goes last."""
     found = {(place.model, place.transform) for place in places}
     order = [(m, t) for m in MODELS.values() for t in TRANSFORMS.values()]
+    known = published or layout.published
     extra = sorted(
-        found - set(layout.published),
+        found - set(known),
         key=lambda row: (order.index(row) if row in order else len(order), row),
     )
-    rows = tuple(row for row in layout.published if whole or row in found) + tuple(extra)
-    used = {place.distortion for place in places}
-    always = set(layout.columns) - set(layout.toy_columns) if whole else set()
-    return rows, tuple(name for name in layout.columns if name in used | always)
+    rows = tuple(row for row in known if published or row in found) + tuple(extra)
+    shown = {place.distortion for place in places}.union(*published.values())
+    return rows, tuple(name for name in layout.columns if name in shown)
 
 
 def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) -> Cell:
@@ -417,6 +455,7 @@ def _cell(place: Place, published: float | None, runs: list[Run], wanted: dict) 
         groups[_departure(run, wanted)].append(run)
     for group in groups.values():
         _check_seeds(place, group)
+        _check_data(place, group)
     # The recipe's own settings are shown, else the only others that have a result; no mixtures.
     with_result = [d for d, group in groups.items() if any(r.final_errors("test") for r in group)]
     candidates = [""] if "" in groups else with_result or list(groups)
@@ -456,10 +495,14 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
                 f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "
                 f"SVHN's {num_train:,} and {SVHN_NUM_TEST:,}"
             )
-    if run.experiment == "gtsrb" and run.config["recipe"] == "paper":
-        if run.num_tested != GTSRB_NUM_TEST:
-            texts.append(f"tested on {run.num_tested:,} images, not {GTSRB_NUM_TEST:,}")
-        if run.data != GTSRB_NAME:
+    if run.experiment == "gtsrb" and run.config["data"]["evaluate_on"] == "test":
+        num_train = run.config["data"].get("images") or GTSRB_NUM_TRAIN
+        if (run.num_trained, run.num_tested) != (num_train, GTSRB_NUM_TEST):
+            texts.append(
+                f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "
+                f"{num_train:,} and {GTSRB_NUM_TEST:,}"
+            )
+        if run.config["data"]["size"] == 48 and run.data != GTSRB_NAME:
             texts.append(f"images {run.data}, not {GTSRB_NAME} of the originals")
     if run.experiment == "birds" and run.config["recipe"] == "paper":
         if (run.num_trained, run.num_tested) != (CUB_NUM_TRAIN, CUB_NUM_TEST):
@@ -493,6 +536,14 @@ def _check_seeds(place: Place, runs: list[Run]) -> None:
                     "leave one of them out."
                 )
             first[seed] = run
+
+
+def _check_data(place: Place, runs: list[Run]) -> None:
+    """Refuse to pool results on different data."""
+    first: dict[str, Run] = {run.fingerprint: run for run in runs if run.final_errors("test")}
+    if len(first) > 1:
+        which = "; ".join(f"{run.path}: {run.data}, {mark}" for mark, run in first.items())
+        raise RecordError(f"{place}: the runs are not on the same data ({which}); leave some out.")
 
 
 def _with_seed_remark(cell: Cell, seeds: list[int]) -> Cell:
@@ -533,6 +584,32 @@ def _notes(
         for (other, text), where in places.items():
             if other == mark:
                 notes.append((mark, f"{meaning}{text}: {'; '.join(where)}."))
+    return notes
+
+
+def _remarks(layout: Layout, cells: Iterable[Cell]) -> list[str]:
+    """Return notes on what cells stand on, and on what was measured beside."""
+    cells = [cell for cell in cells if cell.runs]
+    notes = []
+    if layout.names_data:
+        places: dict[str, list[str]] = defaultdict(list)
+        for cell in cells:
+            places[f"{cell.runs[0].data}, fingerprint {cell.runs[0].fingerprint}"].append(
+                str(cell.place)
+            )
+        for data, where in places.items():
+            suffix = f": {'; '.join(where)}" if len(places) > 1 else ""
+            notes.append(f"Ours: images {data}{suffix}.")
+        if any("_from_" in data for data in places):
+            notes.append("from_32: of 32x32 pixels, resized by somebody before, not the originals.")
+    for name, meaning in layout.others.items():
+        texts = []
+        for cell in cells:
+            values = [v for run in cell.runs for v in run.final_others("test", name).values()]
+            if values:
+                texts.append(f"{cell.place} {statistics.fmean(values):.2f}")
+        if texts:
+            notes.append(f"Ours, {meaning}, mean over seeds: {'; '.join(texts)}.")
     return notes
 
 

@@ -20,14 +20,18 @@ def test_the_table_is_what_is_published_with_three_seeds(tmp_path):
         (transformers, length, widths, (seed,))
         for transformers, length, widths in (
             ((), "10epochs", narrow),
+            ((), "10epochs20k", narrow),
             ((1,), "10epochs", wide),
+            ((1,), "10epochs20k", narrow),
             ((1, 3), "14epochs", narrow),
             ((1, 3), "26epochs", narrow),
-            ((1, 2, 3), "14epochs", narrow),
+            ((1, 3), "10epochs20k", narrow),
+            ((1, 2, 3), "10epochs20k", narrow),
         )
         for seed in (0, 1, 2)
     }
-    assert len(configs) == len({c.name for c in configs}) == 15
+    assert len(configs) == len({c.name for c in configs}) == 24
+    assert {c.variant for c in configs} == {()}
     assert [run.name for run in expand(PATH, "", tmp_path)] == [c.name for c in configs]
     assert {c.recipe for c in configs} == {"paper"}
 
@@ -42,7 +46,10 @@ def test_the_published_training():
     for length, epochs in (("10epochs", 10), ("14epochs", 14), ("26epochs", 26)):
         steps = CONFIG.get_config(f"two,{length}").training.num_steps
         assert 0 <= steps - epochs * 39_209 / 50 < 10 and steps % 10 == 0
+    part = CONFIG.get_config("two,10epochs20k")
+    assert (part.data.images, part.training.num_steps) == (20_000, 4_000)
     data = config.data
+    assert data.images == 0
     assert (data.size, data.normalise, config.model.normalise) == (48, "gaussian", "box")
     assert (data.rotation, data.scale, data.shift, data.brightness) == (0, 1, 0, 1)
     assert config.model.init_scale**2 == pytest.approx(1 / 6)
@@ -51,22 +58,58 @@ def test_the_published_training():
     assert config.model.localisations[2] == (150, 150, 150)
 
 
-def test_the_small_recipe_is_a_sweep_of_its_own():
-    configs = [CONFIG.get_config(selection) for selection in CONFIG.sweep("fast")]
+@pytest.mark.parametrize(("recipe", "length"), [("fast", "short"), ("modern", "long")])
+def test_our_recipes_are_sweeps_of_their_own(recipe, length):
+    configs = [CONFIG.get_config(selection) for selection in CONFIG.sweep(recipe)]
     assert {c.model.transformers for c in configs} == set(CONFIG.CHOICES["model"].values())
-    assert {(c.recipe, c.length) for c in configs} == {("fast", "short")}
+    assert {(c.recipe, c.length) for c in configs} == {(recipe, length)}
     assert len(configs) == 4 * 3
-    cnn, *others = (CONFIG.get_config(f"{name},fast") for name in ("CNN", "one", "two", "three"))
+    cnn, *others = (CONFIG.get_config(f"{name},{recipe}") for name in ("CNN", "one", "two"))
+    assert cnn.name == f"GTSRB-CNN-{length}-{recipe}-seed0"
     for other in others:
+        assert other.model.widths == cnn.model.widths
         for section in ("data", "training", "optimizer", "runtime"):
             assert other[section] == cnn[section]
+
+
+def test_the_modern_recipe_has_the_published_network_and_images():
+    """But for the weights and dropout; 26 epochs of 39,209 images in batches of 64."""
+    ours, paper = CONFIG.get_config("two,modern"), CONFIG.get_config("two,paper")
+    for field in ("transformers", "transform", "widths", "localisations", "normalise"):
+        assert ours.model[field] == paper.model[field]
+    assert (ours.data.size, ours.data.normalise) == (paper.data.size, paper.data.normalise)
+    assert ours.training.num_steps == 15_930
+
+
+@pytest.mark.parametrize("recipe", ["paper", "modern", "fast"])
+def test_each_normalisation_has_a_name_of_its_own(recipe):
+    """Either can be left out; what is usual for the recipe is not named."""
+    names = ("both", "image", "network", "neither")
+    configs = [CONFIG.get_config(f"two,{name},{recipe}") for name in names]
+    assert [bool(c.data.normalise) for c in configs] == [True, True, False, False]
+    assert [bool(c.model.normalise) for c in configs] == [True, False, True, False]
+    assert len({c.name for c in configs}) == 4
+    usual = CONFIG.get_config(f"two,{recipe}")
+    assert usual == configs[3 if recipe == "fast" else 0]
+    assert configs[1].variant == ("image",) and "-image-" in configs[1].name
+    selections = CONFIG.sweep(f"two,seed0,{recipe},both,image,network,neither")
+    lengths = {"paper": 3}.get(recipe, 1)
+    assert len(selections) == len(set(selections)) == 4 * lengths
+
+
+def test_widths_can_be_the_same_for_all():
+    """So that one transformer and none are compared alike."""
+    one = CONFIG.get_config("one,10epochs,narrow")
+    assert one.model.widths == CONFIG.get_config("CNN,10epochs").model.widths
+    assert one.name == "GTSRB-one-10epochs-narrow-paper-seed0"
+    assert CONFIG.get_config("one,10epochs,wide") == CONFIG.get_config("one,10epochs")
 
 
 def test_selections_are_read_in_any_order_and_case():
     assert CONFIG.get_config("SEED1,14Epochs,TWO") == CONFIG.get_config("two,paper,seed1")
     assert CONFIG.get_config() == CONFIG.get_config("two,14epochs,seed0,paper")
     assert CONFIG.get_config("short").recipe == "fast"
-    assert CONFIG.sweep("cnn,14epochs,seed2") == ["CNN,14epochs,seed2,paper"]
+    assert CONFIG.sweep("cnn,14epochs,seed2") == ["CNN,14epochs,paper,seed2"]
     for selection in [*CONFIG.sweep(), *CONFIG.sweep("fast")]:
         assert CONFIG.sweep(selection) == [selection]
 
@@ -77,7 +120,8 @@ def test_selections_are_read_in_any_order_and_case():
         ("one,two", "one run takes one model, got one, two"),
         ("thre", "no 'thre' to select. Did you mean three?"),
         ("14epochs,fast", "recipe fast is of short, got 14epochs"),
-        ("paper,short", "recipe paper is of 14epochs or 26epochs or 10epochs, got short"),
+        ("paper,short", "recipe paper is of 14epochs or .* or 10epochs20k, got short"),
+        ("fast,wide", "recipe fast has a width of its own, got wide"),
     ],
 )
 def test_selections_that_make_no_run_are_explained(selection, message):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -81,8 +82,33 @@ def test_damaged_and_missing_images_are_counted_and_left_out(tmp_path):
 def test_other_counts_than_the_published_are_called_so(files, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         signs = prepared(files, tmp_path)
-    text = "NOT the published GTSRB: 18 images in train, not 39209, 7 images in test, not 12630"
-    assert text in signs.source and text in caplog.text
+    for text in (
+        "NOT the published GTSRB: 18 images in train, not 39209, none of class 3, 4, 5, ",
+        "42 in train, 7 images in test, not 12630, none of class 3, ",
+    ):
+        assert text in signs.source and text in caplog.text
+
+
+def test_a_folder_of_a_class_that_is_missing_is_named(tmp_path):
+    files = synthetic.write_official(tmp_path / "files")
+    shutil.rmtree(files / "Final_Training/Images/00001")
+    assert "12 images in train, not 39209, none of class 1, 3," in prepared(files, tmp_path).source
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("32", r"train_00.webp: has 32 tiles, but .*00002.ppm is at index 32, its tile 32"),
+        ("-1", r"train.csv, line \d+: damaged \(index -1 is negative\)"),
+    ],
+)
+def test_tiles_that_a_sheet_has_not_are_named(tmp_path, index, message):
+    files = synthetic.write_sheets(tmp_path / "files")
+    path = files / "train.csv"
+    path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+    damage_list(path, "\n17,", f"\n{index},")
+    with pytest.raises(ValueError, match=message):
+        prepared(files, tmp_path)
 
 
 def damage_list(path, old, new):

@@ -83,3 +83,15 @@ def test_jit_equals_eager():
     np.testing.assert_allclose(
         jitted(theta), geometry.attention_to_box(theta, (28, 28), (84, 84)), rtol=1e-6
     )
+
+
+def test_the_box_around_points_is_cut_off_at_the_image():
+    whole = [[0, 0], [40, 0], [0, 20], [40, 20]]
+    found = geometry.bounding_box(np.float32([whole]), (21, 41))
+    np.testing.assert_allclose(found, [[0, 0, 41, 21]])
+    turned = np.float32([[[20, 5], [30, 10], [20, 15], [10, 10]]])
+    np.testing.assert_allclose(geometry.bounding_box(turned, (21, 41)), [[10, 5, 31, 16]])
+    half_outside = np.float32(whole) + np.float32([20, -10])
+    np.testing.assert_allclose(geometry.bounding_box(half_outside, (21, 41)), [20, 0, 41, 11])
+    outside = geometry.bounding_box(np.float32(whole) + 100, (21, 41))
+    np.testing.assert_allclose(outside, [41, 21, 41, 21])

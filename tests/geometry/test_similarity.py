@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,3 +75,63 @@ def test_wrong_parts_are_named(parts):
 def test_another_number_of_parameters_is_named():
     with pytest.raises(ValueError, match=r"rotation and scale must be \[B, 2\], got \[3, 4\]"):
         geometry.similarity_to_affine(np.zeros((3, 4), np.float32), ("rotation", "scale"))
+
+
+LIMITS = {"max_angle": 0.6, "min_scale": 0.5, "max_scale": 1.5, "max_shift": 0.8}
+SIMILARITY = ("rotation", "scale", "translation")
+
+
+def motion(transform, theta):
+    """Angle, scale and translation of a restricted transform, from the grid's corners."""
+    corners = np.asarray(transform.grid(np.float32([theta]), (2, 2))[0], np.float64)
+    right = (corners[0, 1] - corners[0, 0]) / 2
+    return np.arctan2(right[1], right[0]), np.hypot(*right), *corners.mean(axis=(0, 1))
+
+
+def test_limits_leave_the_identity_and_small_motions_alone():
+    """To first order: the slope at the identity is 1, from either side."""
+    limited = geometry.restricted(*SIMILARITY, **LIMITS)
+    np.testing.assert_array_equal(
+        limited.grid(limited.identity[None], (4, 6))[0], geometry.regular_grid((4, 6))
+    )
+    free = geometry.restricted(*SIMILARITY)
+    slopes = [
+        jax.jacfwd(lambda theta, t=t: t.grid(theta[None], (3, 4)))(jnp.asarray(t.identity))
+        for t in (limited, free)
+    ]
+    np.testing.assert_allclose(*slopes, atol=1e-6)
+    for step in (-0.01, 0.01):
+        theta = limited.identity + np.float32(step)
+        np.testing.assert_allclose(motion(limited, theta), motion(free, theta), atol=1e-5)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_motions_stay_within_the_limits_and_grow_all_the_way(sign):
+    limited = geometry.restricted(*SIMILARITY, **LIMITS)
+    found = np.array([motion(limited, limited.identity + sign * x) for x in (0.2, 0.7, 1.5, 50)])
+    ends = {1: (0.6, 1.5, 0.8, 0.8), -1: (-0.6, 0.5, -0.8, -0.8)}[sign]
+    np.testing.assert_allclose(found[-1], ends, atol=1e-5)
+    assert np.all(sign * np.diff(found, axis=0) > 0)
+    slope = jax.grad(lambda theta: jnp.sum(limited.grid(theta[None], (2, 2))[0, 0]))
+    assert np.all(np.isfinite(slope(limited.identity + sign * 2)))
+
+
+def test_a_limit_on_one_side_leaves_the_other_free():
+    only = geometry.restricted("scale", max_scale=1.5)
+    assert motion(only, [5.0])[1] == pytest.approx(1.5, abs=1e-2)
+    assert motion(only, [0.125])[1] == pytest.approx(0.125)
+    assert motion(geometry.restricted("scale", min_scale=0.5), [7.0])[1] == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    ("parts", "limits", "message"),
+    [
+        (("scale",), {"max_scale": 1.0}, "max_scale must be between 1.0 and inf, got 1.0"),
+        (("scale",), {"min_scale": 0.0}, "min_scale must be between 0.0 and 1.0, got 0.0"),
+        (("rotation",), {"max_angle": -1}, "max_angle must be between 0.0 and inf, got -1"),
+        (("rotation",), {"max_shift": 0.5}, "limits on translation, but the parts are rotation"),
+    ],
+)
+def test_limits_without_room_or_on_other_parts_are_named(parts, limits, message):
+    with pytest.raises(ValueError, match=message):
+        geometry.restricted(*parts, **limits)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.replay import replay
 from stn_jax.launch.saved import open_state
+from stn_jax.models.colocaliser import triplet_hinge
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import ConfigError
 from tests.reporting.synthetic import write_record
@@ -97,14 +99,14 @@ def test_an_encoder_that_is_there_is_not_trained_again(folder, capsys):
     assert (folder / "encoder" / "record.jsonl").read_text() == before
 
 
-def test_the_score_is_that_of_the_network_with_the_least_loss(problem, state, run):
+def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run):
     count = 30
     measured = problem.measure(state.params, state.model_state, jnp.arange(count))
     assert float(jnp.mean(measured["error"])) == pytest.approx(run.final_errors("test")[3])
-    best = int(measured["network"][0])
+    network = np.asarray(measured["network"])
     model = colocalisation.make_model(config_of(run.folder.parents[1]))
-    params = jax.tree.map(lambda x: x[best], state.params)
-    theta = np.asarray(model.apply(params, {}, state.model_state.image)[0])
+    theta = jax.vmap(lambda p: model.apply(p, {}, state.model_state.image)[0])(state.params)
+    theta = np.asarray(theta)[network, np.arange(count)]
     # The box of a crop of 28x28 points, 83 pixel distances being 2 units: out to the edges.
     centre, half = 41.5 * theta[:, 1:] + 42, 41.5 * theta[:, :1] * 28 / 27
     box = np.concatenate([centre - half, centre + half], axis=1)
@@ -114,6 +116,29 @@ def test_the_score_is_that_of_the_network_with_the_least_loss(problem, state, ru
     # A measurement of a part of the set is the part of the measurement.
     part = problem.measure(state.params, state.model_state, jnp.array([4, 4, 7]))
     np.testing.assert_allclose(part["loss"], measured["loss"][np.array([4, 4, 7])], rtol=1e-5)
+
+
+def test_an_image_s_box_is_that_with_the_least_loss_beside_the_leading_network_s():
+    found, random = (jax.random.normal(jax.random.key(k), (3, 5, 4)) for k in (1, 2))
+    found = found.at[2].multiply(0.1)
+
+    def loss(e, n, others, r):
+        hinges = [
+            max(0, np.sum((e[n] - others[m]) ** 2) - np.sum((e[n] - r[n]) ** 2) + 0.5)
+            for m in range(5)
+            if m != n
+        ]
+        return np.mean(hinges)
+
+    def losses(r, others):
+        return [loss(found[r], n, others, random[r]) for n in range(5)]
+
+    leading = found[int(np.argmin([np.mean(losses(r, found[r])) for r in range(3)]))]
+    table = np.array([losses(r, leading) for r in range(3)])
+    network, values = colocalisation.choose(found, random, partial(triplet_hinge, margin=0.5))
+    np.testing.assert_array_equal(network, table.argmin(0))
+    np.testing.assert_allclose(values, table.min(0), rtol=1e-5)
+    assert len(set(network.tolist())) > 1
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from scipy.signal import windows
 
-from stn_jax.models.contrast import WINDOWS, gaussian, normalise_contrast
+from stn_jax.models.contrast import WINDOWS, normalise_contrast
 
 
 def literal(image, window, floor=1e-4):
@@ -46,11 +47,9 @@ def test_equals_the_literal_loops(name, shape):
 
 def test_windows_are_those_of_the_recipe():
     assert len(WINDOWS["gaussian"]) == 7 and len(WINDOWS["box"]) == 9
-    ratio = WINDOWS["gaussian"][2] / WINDOWS["gaussian"][3]
-    assert ratio == pytest.approx(np.exp(-1 / (2 * 1.75**2)))
-    np.testing.assert_allclose(WINDOWS["gaussian"], gaussian(7, 1.75))
-    for window in WINDOWS.values():
-        assert window.sum() == pytest.approx(1)
+    expected = windows.gaussian(7, 1.75)
+    np.testing.assert_allclose(WINDOWS["gaussian"], expected / expected.sum())
+    np.testing.assert_allclose(WINDOWS["box"], windows.boxcar(9) / 9)
 
 
 def test_brightness_and_contrast_have_no_part_in_the_result():
@@ -87,3 +86,11 @@ def test_wrong_shapes_are_named():
         normalise_contrast(np.zeros((1, 4, 4, 1), np.float32), np.ones(8))
     with pytest.raises(ValueError, match=r"must be \[..., H, W, C\], got \[4, 4\]"):
         normalise_contrast(np.zeros((4, 4), np.float32))
+
+
+def test_integers_and_floors_that_are_none_are_refused():
+    with pytest.raises(TypeError, match="x must be floating point, got uint8"):
+        normalise_contrast(np.zeros((1, 4, 4, 3), np.uint8))
+    for floor in (0.0, -1.0):
+        with pytest.raises(ValueError, match=f"floor must be positive, got {floor}"):
+            normalise_contrast(np.zeros((1, 4, 4, 3), np.float32), floor=floor)

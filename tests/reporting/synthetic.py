@@ -17,6 +17,7 @@ CONFIG["training"]["eval_batch_size"] = 1000
 NAMES = {"FCN": "fcn", "CNN": "cnn", "ST-FCN": "st_fcn", "ST-CNN": "st_cnn"}
 TRANSFORMS = {"": "", "Aff": "affine", "Proj": "projective", "TPS": "tps"}
 TRANSFORMS |= {"PWA": "piecewise_affine", "Attention": "attention"}
+TRANSFORMS |= {"Sim": "rotation_scale_translation"}
 
 
 def config_of(experiment, place, recipe):

@@ -1,10 +1,11 @@
 import pytest
 
-from stn_jax.reporting.claims import claims, difference
+from stn_jax.reporting.claims import claims, difference, has_claims
 from stn_jax.reporting.published import TABLE_1
 from stn_jax.reporting.runs import find_runs
 from stn_jax.reporting.tables import Place, build_tables
 from tests.reporting.synthetic import config_of, write_record
+from tests.reporting.synthetic_signs import signs_config, write_signs
 
 FCN, ST_FCN, ST_CNN = (
     Place("R", *row) for row in (("FCN", ""), ("ST-FCN", "Aff"), ("ST-CNN", "Aff"))
@@ -99,3 +100,32 @@ def test_marks_are_explained(tmp_path):
     assert rows_of(text)["FCN − ST-FCN Aff"][0] == "+0.9 / – <sup>su</sup>"
     assert "<sup>s</sup> settings not the recipe's: training.num_steps 400" in text
     assert "<sup>u</sup> not finished, at step 1,000 of 2,000" in text
+
+
+def test_the_gain_on_traffic_signs(tmp_path):
+    """Accuracies: with less without a transformer, seeds paired, both of one width."""
+    for name, errors in (("CNN", (2.0, 2.4)), ("one", (1.0, 1.2)), ("two", (0.9,))):
+        for seed, error in enumerate(errors):
+            selection = f"{name},fast,seed{seed}"
+            write_signs(tmp_path / selection, selection, error)
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    assert has_claims(table)
+    text = claims(table)
+    rows = rows_of(text)
+    assert rows["ST-CNN one − CNN"] == ["+0.61 / +1.10 ± 0.14 <sup>m</sup>"]
+    # 2 % and 0.9 % of 12,630.
+    spread = ((2 * 98 + 0.9 * 99.1) / 12_630) ** 0.5
+    assert rows["ST-CNN two − CNN"] == [f"+0.76 / +1.10 ± {spread:.2f} <sup>bn</sup>"]
+    assert rows["ST-CNN three − CNN"] == ["– / –"]
+    assert "of 12,630 signs each" in text and "differences of test accuracies" in text
+    assert "nor trained alike" in text
+
+
+def test_gains_are_not_between_networks_of_two_widths(tmp_path):
+    for selection, error in (("CNN,10epochs", 2.0), ("one,10epochs", 1.0), ("one,narrow", 1.5)):
+        write_signs(tmp_path / selection, selection, error)
+    write_signs(tmp_path / "part", "one,10epochs20k", 1.0)
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    rows = rows_of(claims(table))
+    assert rows["ST-CNN one − CNN"] == ["+0.91 / –"]
+    assert rows["ST-CNN one narrow − CNN"][0].startswith("– / +0.50 ± ")

@@ -62,6 +62,22 @@ def test_curves_need_a_record_only(tmp_path):
         assert min(pixels(path, color) for color in (figures.BLUE, figures.VERMILION)) > 200
 
 
+def test_what_is_measured_beside_has_a_panel_of_its_own(tmp_path):
+    """G12: the overlap, where the record has it; gradients have none."""
+    lines = [
+        {"kind": "eval", "split": "test", "step": step, "loss": [1.0], "error": [9.0], **more}
+        for step, more in ((500, {}), (1500, {"overlap": [0.4]}), (1900, {"overlap": [0.6]}))
+    ]
+    for name, more in (("plain", [lines[0]]), ("overlap", lines)):
+        write_record(tmp_path / name, more=more)
+        (run,) = find_runs([tmp_path / name])
+        figures.save_curves(run, tmp_path / f"{name}.png")
+    plain, wide = (
+        matplotlib.image.imread(tmp_path / f"{name}.png").shape for name in ("plain", "overlap")
+    )
+    assert wide[1] == plain[1] * 3 // 2
+
+
 def test_a_run_that_has_measured_nothing_has_a_figure(tmp_path):
     write_record(tmp_path / "a", upto=1)
     figures.save_curves(find_runs([tmp_path])[0], tmp_path / "a.png")

@@ -74,8 +74,28 @@ def test_traffic_signs_have_the_cells_of_the_sweep():
         for length, value in row.items()
         if value is not None
     }
-    assert swept == cells | {("three", "14epochs")}
-    assert gtsrb.PUBLISHED_COUNTS["test"] == published.GTSRB_NUM_TEST
+    assert swept == cells
+    for recipe, (beside, _) in tables.LAYOUTS["gtsrb"].beside.items():
+        selections = load_config_module("configs/gtsrb.py").sweep(recipe)
+        swept = {tuple(selection.split(",")[:2]) for selection in selections}
+        assert swept == {(t or m, length) for (m, t), row in beside.items() for length in row}
+        for row, values in beside.items():
+            printed = {None, *published.GTSRB[row].values()}
+            assert set(values.values()) <= printed
+
+
+def test_traffic_signs_of_20000_images_are_counts_of_the_test_set():
+    """Of 12,630: the code's pages print the quotients."""
+    right = {("CNN", ""): 12_430, ("ST-CNN", "one"): 12_546}
+    right |= {("ST-CNN", "two"): 12_542, ("ST-CNN", "three"): 12_574}
+    for row, count in right.items():
+        assert published.GTSRB[row]["10epochs20k"] == round(100 * count / 12_630, 2)
+
+
+def test_counts_of_traffic_signs_are_the_publishers():
+    counts = {"train": published.GTSRB_NUM_TRAIN, "test": published.GTSRB_NUM_TEST}
+    assert counts == gtsrb.PUBLISHED_COUNTS == {"train": 39_209, "test": 12_630}
+    assert counts["train"] == load_config_module("configs/gtsrb.py").TRAINING_IMAGES
 
 
 def test_table_3_has_the_cells_of_the_sweep_and_the_paper_s_order():

@@ -24,7 +24,9 @@ def test_reads_what_training_writes(tmp_path):
     record.write("train", 1000, loss=[1.0, 2.0], error=[10.0, 20.0])
     record.write("timing", 1000, seconds=9.0)
     assert the_run(tmp_path).status == "unfinished"
-    record.write("eval", 2000, split="test", loss=[0.5, 0.25], error=[5.0, 2.5])
+    record.write("eval", 1000, split="test", loss=[0.6, 0.3], error=[6.0, 3.0], overlap=[0.5, 0.6])
+    final = {"loss": [0.5, 0.25], "error": [5.0, 2.5], "overlap": [0.7, 0.8]}
+    record.write("eval", 2000, split="test", **final)
     record.write("end", 2000, seconds=20.0)
 
     run = the_run(tmp_path)
@@ -34,7 +36,10 @@ def test_reads_what_training_writes(tmp_path):
     assert run.commits and run.devices
     assert run.measured["train"].steps == [1000]
     assert run.measured["train"].loss == [[1.0, 2.0]]
-    assert run.measured["test"].error == [[5.0, 2.5]]
+    assert run.measured["test"].error == [[6.0, 3.0], [5.0, 2.5]]
+    assert run.measured["test"].others == {"overlap": {1000: [0.5, 0.6], 2000: [0.7, 0.8]}}
+    assert run.final_others("test", "overlap") == {3: 0.7, 5: 0.8}
+    assert run.final_others("test", "digit_error") == run.final_others("train", "overlap") == {}
     assert run.final_errors("test") == {3: 5.0, 5: 2.5}
     assert run.final_errors("validation") == {}
 
@@ -143,6 +148,13 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 def test_measurements_must_be_one_a_seed(tmp_path):
     path = write_record(tmp_path / "run", seeds=[0, 1], errors=[1.0])
     with pytest.raises(RecordError, match=rf"{path}: .*one a seed, of \[0, 1\]"):
+        find_runs([tmp_path])
+
+
+def test_other_measurements_must_be_one_a_seed_too(tmp_path):
+    line = {"kind": "eval", "step": 9, "split": "test", "loss": [1.0], "error": [1.0]}
+    write_record(tmp_path / "a", more=[line | {"overlap": [0.5, 0.6]}])
+    with pytest.raises(RecordError, match="the measurements are not one a seed"):
         find_runs([tmp_path])
 
 

@@ -8,6 +8,7 @@ from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, build_tables, place_of
 from tests.reporting.synthetic import config_of, write_record
+from tests.reporting.synthetic_signs import signs_config, write_signs
 
 FCN = Place("R", "FCN", "")
 AFFINE = Place("RTS", "ST-FCN", "Aff")
@@ -61,7 +62,7 @@ def test_the_whole_table_is_shown_and_missing_cells_are_empty(tmp_path):
     assert "–: not published, or no finished run." in notes(table, "")
 
 
-@pytest.mark.parametrize("transform", ["Attention", "PWA"])
+@pytest.mark.parametrize("transform", ["Attention", "PWA", "Sim"])
 def test_models_that_the_paper_lacks_get_their_row(tmp_path, transform):
     place = Place("TC", "ST-CNN", transform)
     write_record(tmp_path / "a", place, errors=[3.0])
@@ -324,7 +325,7 @@ def test_volumes_have_a_table_without_published_numbers(tmp_path):
 SVHN = load_config_module("configs/svhn.py")
 
 
-def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068):
+def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068, **more):
     """Write the record of a finished run on house numbers."""
     config = SVHN.get_config(selection).to_dict()
     steps = config["training"]["num_steps"]
@@ -337,7 +338,7 @@ def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068):
             "data": {"name": "svhn", "fingerprint": "0123", "train": trained, "test": tested},
         },
         {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
-        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error]},
+        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error], **more},
         {"kind": "timing", "step": steps, "seconds": 60.0},
         {"kind": "end", "step": steps, "seconds": 60.0},
     ]
@@ -363,6 +364,15 @@ def test_table_2_has_one_row_a_network_and_a_column_a_size(tmp_path):
     assert len(table.rows) == 5
 
 
+def test_the_error_a_digit_is_noted(tmp_path):
+    """Beside the sequence error, which is the table's."""
+    for seed, error in (("seed0", 1.5), ("seed1", 1.3)):
+        write_svhn(tmp_path / seed, f"Multi,64px,{seed}", 4.0, digit_error=[error])
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    expected = "Ours, error a digit in %, mean over seeds: 64px ST-CNN Multi 1.40."
+    assert expected in notes(table, "")
+
+
 @pytest.mark.parametrize("sizes", [{"tested": 1027}, {"trained": 28_401}])
 def test_part_of_svhn_is_not_table_2(tmp_path, sizes):
     """The latter without the images of `extra`."""
@@ -382,60 +392,89 @@ def test_house_numbers_in_small_have_a_table_of_their_own(tmp_path):
     assert "not an experiment of the paper: sequence error in %" in table.title
 
 
-GTSRB = load_config_module("configs/gtsrb.py")
-
-
-def write_signs(folder, selection, error, *, tested=12_630, data="gtsrb_48"):
-    """Write the record of a finished run on traffic signs."""
-    write_svhn(folder, "CNN,64px", error, tested=tested)
-    path = folder / "record.jsonl"
-    header, *rest = map(json.loads, path.read_text().splitlines())
-    config = GTSRB.get_config(selection).to_dict()
-    header |= {"name": config["name"], "config": config}
-    header["data"]["name"] = data
-    for line in rest:
-        line["step"] = config["training"]["num_steps"]
-    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *rest]))
-
-
-def signs_config(experiment, place, recipe):
-    words = [word for word in place if any(word in names for names in GTSRB.CHOICES.values())]
-    return json.loads(json.dumps(GTSRB.get_config(",".join([*words, recipe])).to_dict()))
-
-
 def test_traffic_signs_show_accuracies_by_epochs(tmp_path):
     """G8, G9, G10."""
     for seed, error in (("seed0", 0.5), ("seed1", 0.3)):
         write_signs(tmp_path / seed, f"two,26epochs,{seed}", error)
     write_signs(tmp_path / "one", "one", 1.0)
+    write_signs(tmp_path / "part", "three,10epochs20k", 0.25)
     (table,) = build_tables(find_runs([tmp_path]), signs_config)
     assert table.title.startswith(
         "Traffic signs, GTSRB: test accuracy in %, published / ours ± standard"
     )
-    assert (table.stem, table.columns) == ("gtsrb_paper", ("10epochs", "14epochs", "26epochs"))
+    columns = ("10epochs20k", "10epochs", "14epochs", "26epochs")
+    assert (table.stem, table.columns) == ("gtsrb_paper", columns)
     cells = {place: (cell.published, cell.mean, cell.marks) for place, cell in table.cells.items()}
     two = Place("26epochs", "ST-CNN", "two")
     assert cells[two] == (99.67, pytest.approx(99.6), "")
     assert cells[Place("14epochs", "ST-CNN", "two")] == (99.61, None, "")
     assert cells[Place("10epochs", "ST-CNN", "one")] == (99.46, 99.0, "n")
     assert cells[Place("10epochs", "CNN", "")] == (98.85, None, "")
+    assert cells[Place("10epochs20k", "ST-CNN", "three")] == (99.56, 99.75, "n")
     assert any("98.84" in text for text in notes(table, ""))
     assert FORMATS["markdown"][0]([table]).count("99.67 / 99.60 ± 0.14") == 1
 
 
-def test_enlarged_or_fewer_signs_are_marked(tmp_path):
-    write_signs(tmp_path / "a", "CNN", 2.0, tested=70, data="gtsrb_48_from_32")
+@pytest.mark.parametrize("recipe", ["paper", "fast"])
+def test_enlarged_or_fewer_signs_are_marked(tmp_path, recipe):
+    write_signs(tmp_path / "a", f"CNN,{recipe}", 2.0, tested=70, data="gtsrb_48_from_32")
+    write_signs(tmp_path / "b", f"one,{recipe}", 2.0, trained=39_208)
     (table,) = build_tables(find_runs([tmp_path]), signs_config)
-    (text,) = notes(table, "s")
-    assert "tested on 70 images, not 12,630" in text
-    assert "images gtsrb_48_from_32, not gtsrb_48 of the originals" in text
+    first, second = notes(table, "s")
+    assert "trained on 39,209 and tested on 70 images, not on 39,209 and 12,630" in first
+    enlarged = "images gtsrb_48_from_32, not gtsrb_48 of the originals"
+    assert (enlarged in first) == (recipe == "paper")
+    assert "trained on 39,208 and tested on 12,630 images, not on 39,209" in second
 
 
-def test_signs_in_small_have_a_table_of_their_own(tmp_path):
-    write_signs(tmp_path / "a", "three,fast", 2.0, data="gtsrb_32_from_32")
+def test_our_recipe_stands_beside_what_is_published(tmp_path):
+    for seed, error in (("seed0", 1.0), ("seed1", 1.2)):
+        write_signs(tmp_path / seed, f"two,fast,{seed}", error, data="gtsrb_32_from_32")
+    write_signs(tmp_path / "none", "CNN,fast", 2.0, fingerprint="4567")
     (table,) = build_tables(find_runs([tmp_path]), signs_config)
-    assert table.columns == ("short",) and not table.compared
-    assert table.cells[Place("short", "ST-CNN", "three")].mean == 98.0
+    assert (table.stem, table.columns) == ("gtsrb_fast", ("short",)) and table.compared
+    assert "not an experiment of the paper" not in table.title
+    two = table.cells[Place("short", "ST-CNN", "two")]
+    assert (two.published, two.mean, two.marks) == (99.61, pytest.approx(98.9), "")
+    assert table.cells[Place("short", "CNN", "")].published == 98.85
+    text = "\n".join(notes(table, ""))
+    assert "Ours differ: images of 32x32" in text and "one 99.33, two 99.30" in text
+    assert "Ours: images gtsrb_32_from_32, fingerprint 0123: short ST-CNN two." in text
+    assert "Ours: images gtsrb_32, fingerprint 4567: short CNN." in text
+
+
+def test_seeds_on_different_pixels_are_not_pooled(tmp_path):
+    write_signs(tmp_path / "a", "two,fast,seed0", 1.0)
+    write_signs(tmp_path / "b", "two,fast,seed1", 1.0, data="gtsrb_32_from_32", fingerprint="4567")
+    with pytest.raises(RecordError, match="two: the runs are not on the same data .*b/record"):
+        build_tables(find_runs([tmp_path]), signs_config)
+
+
+def test_normalisations_and_widths_have_rows_of_their_own(tmp_path):
+    write_signs(tmp_path / "a", "two,10epochs20k", 1.0)
+    write_signs(tmp_path / "b", "two,10epochs20k,neither", 5.0)
+    write_signs(tmp_path / "c", "CNN,10epochs20k,image", 7.0)
+    write_signs(tmp_path / "d", "one,10epochs,narrow", 2.0)
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    extra = (("CNN image", ""), ("ST-CNN", "one narrow"), ("ST-CNN", "two neither"))
+    assert table.rows[4:] == extra
+    means = {place[1:]: cell.mean for place, cell in table.cells.items() if cell.runs}
+    assert means == {
+        ("ST-CNN", "two"): 99.0,
+        ("ST-CNN", "two neither"): 95.0,
+        ("CNN image", ""): 93.0,
+        ("ST-CNN", "one narrow"): 98.0,
+    }
+    assert not notes(table, "s")
+    assert any("96.96, 94.63, 96.81, 89.26" in text for text in notes(table, ""))
+
+
+def test_other_measures_of_the_last_step_are_noted(tmp_path):
+    """G12: the overlap."""
+    for seed, overlap in (("seed0", 0.5), ("seed1", 0.7)):
+        write_signs(tmp_path / seed, f"one,fast,{seed}", 1.0, overlap=[overlap])
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    assert any("mean over seeds: short ST-CNN one 0.60." in text for text in notes(table, ""))
 
 
 CUB = load_config_module("configs/birds.py")

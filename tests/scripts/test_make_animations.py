@@ -63,7 +63,7 @@ def test_the_same_patches_of_clutter_move_over_whole_pixels():
 
 def test_a_trained_run_is_animated(folder, tmp_path, capsys):
     path = tmp_path / "new" / "a.gif"
-    words = [str(folder), "--indices", "3", "0", "--frames", "4", "--out", str(path)]
+    words = [str(folder), "--indices", "3,0", "--frames", "4", "--out", str(path)]
     make_animations.main(words)
     with Image.open(path) as image:
         assert image.n_frames == 4 and image.width > 250

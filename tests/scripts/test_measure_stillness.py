@@ -1,6 +1,9 @@
 """Traffic signs from the command line to table, figure and measurement (G12, G13)."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +16,10 @@ from PIL import Image
 
 from scripts import make_figures, make_tables, measure_stillness, show_signs
 from stn_jax import geometry
-from stn_jax.data import gtsrb_files, gtsrb_prepare
+from stn_jax.data import gtsrb, gtsrb_files, gtsrb_prepare
 from stn_jax.launch.examples import apply_to_tracks
 from stn_jax.reporting.runs import find_runs
+from stn_jax.reporting.signs import save_overlap
 from stn_jax.training.errors import RunError
 from tests.data import gtsrb_synthetic as synthetic
 
@@ -57,9 +61,12 @@ def run(runs):
 def test_runs_become_a_table(runs, run, capsys):
     make_tables.main([str(runs), "--format", "markdown"])
     printed = capsys.readouterr().out
-    assert "not an experiment of the paper: test accuracy in %" in printed
+    assert "Traffic signs, GTSRB: test accuracy in %, published / ours" in printed
     (error,) = run.final_errors("test").values()
-    assert f"| ST-CNN one | {100 - error:.2f} <sup>s</sup>" in printed
+    assert re.search(rf"\| ST-CNN one +\| 99.46 / {100 - error:.2f} <sup>s</sup>", printed)
+    assert "trained on 18 and tested on 7 images, not on 39,209 and 12,630" in printed
+    (overlap,) = run.final_others("test", "overlap").values()
+    assert 0 < overlap <= 1 and f"short ST-CNN one {overlap:.2f}." in printed
 
 
 @pytest.fixture
@@ -87,7 +94,7 @@ def test_runs_become_figures_of_what_the_region_reads(runs, tmp_path, drawn):
     assert matplotlib.image.imread(path).std() > 0.05
     (examples,) = drawn
     assert examples.inputs.shape == examples.outputs.shape == (1, 8, 32, 32, 3)
-    assert list(examples.labels) == [2]
+    assert list(examples.labels) == [2] and examples.name.endswith("seed 0: tracks trained on")
     corners = geometry.to_normalised(examples.corners[0], (32, 32))
     read = geometry.sample(examples.inputs[0], corners)
     np.testing.assert_allclose(examples.outputs[0][:, ::31, ::31], np.clip(read, 0, 1), atol=1e-4)
@@ -95,10 +102,49 @@ def test_runs_become_figures_of_what_the_region_reads(runs, tmp_path, drawn):
         make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3"])
 
 
-def test_networks_without_a_transformer_on_the_image(run):
-    run.config["model"]["transformers"] = (3,)
+@pytest.fixture
+def mixed(runs, run, tmp_path):
+    """The run, and one like it with its transformer before the third convolution."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(runs, folder)
+    shutil.copytree(folder / run.label, folder / "inner")
+    path = folder / "inner" / "record.jsonl"
+    header, *rest = path.read_text().splitlines()
+    header = json.loads(header)
+    header["config"]["model"]["transformers"] = [3]
+    path.write_text("\n".join([json.dumps(header), *rest]) + "\n")
+    return folder
+
+
+def test_networks_without_a_transformer_on_the_image_are_left_out(mixed, tmp_path, capsys, drawn):
+    """Whatever looks at runs goes on with the others."""
+    measure_stillness.main([str(mixed), "--out", str(tmp_path / "stillness.md")])
+    said = capsys.readouterr()
+    assert "inner has no transformer before its first convolution: left out" in said.err
+    assert said.out.count("| trained on |") == 1
+    make_figures.main([str(mixed), "--out", str(tmp_path), "--indices", "2"])
+    said = capsys.readouterr().out
+    assert "inner has no transformer before its first convolution: no examples" in said
+    assert len(drawn) == 1
+    with pytest.raises(SystemExit, match="there is no finished run with a transformer on traffic"):
+        show_signs.main([str(mixed / "inner"), "--out", str(tmp_path)])
+    (inner,) = find_runs([mixed / "inner"])
     with pytest.raises(RunError, match="has no transformer before its first convolution"):
-        apply_to_tracks(run, [0])
+        apply_to_tracks(inner, [0])
+
+
+def test_damaged_data_are_named_in_one_line(runs, run, tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    folder = gtsrb.folder_of(place, 32)
+    shutil.copytree(gtsrb.folder_of(Path(run.config["runtime"]["data_dir"]), 32), folder)
+    gtsrb.array_path(folder, "test", "box").write_bytes(b"nothing")
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs" / run.label / "record.jsonl"
+    path.write_text(path.read_text().replace(run.config["runtime"]["data_dir"], str(place)))
+    for script in (measure_stillness, make_figures, show_signs):
+        out = [] if script is measure_stillness else ["--out", str(tmp_path)]
+        with pytest.raises(SystemExit, match=r"test_box.npy: missing or damaged"):
+            script.main([str(tmp_path / "runs"), *out])
 
 
 def test_runs_become_a_measurement(runs, tmp_path, capsys):
@@ -155,12 +201,26 @@ def test_training_again_ends_where_the_run_did(runs, run, tmp_path, monkeypatch,
     """G12: the region is the whole image before training, and in the end what the run has."""
     monkeypatch.setattr(show_signs, "FRAMES", 3)
     arguments = [str(runs), "--out", str(tmp_path), "--indices", "1"]
+    overlaps = []
+
+    def note_and_save(*values):
+        overlaps.append(values)
+        save_overlap(*values)
+
+    monkeypatch.setattr(show_signs, "save_overlap", note_and_save)
     show_signs.main([*arguments, "--steps", "2", "--every", "2"])
     for kind, frames in (("track", 3), ("training", 2)):
         with Image.open(tmp_path / f"{run.label}_{kind}.gif") as animation:
             assert animation.n_frames == frames
             assert len(set(np.asarray(animation.convert("RGB")).reshape(-1, 3)[:, 0])) > 20
     track, training = drawn
+    assert training.name == track.name == f"{run.name}, seed 0: tracks trained on"
+    assert matplotlib.image.imread(tmp_path / f"{run.label}_overlap.png").std() > 0.05
+    ((_, steps, overlap, all_of_it, _),) = overlaps
+    assert steps == [0, 2]
+    measured = dict(zip(measure_stillness.COLUMNS, measure_stillness.rows(run)[0], strict=True))
+    assert (overlap[0], all_of_it) == pytest.approx((measured["whole"],) * 2, abs=1e-5)
+    assert overlap[1] == pytest.approx(measured["overlap"], abs=1e-3)
     whole = [[[0, 0], [31, 0]], [[0, 31], [31, 31]]]
     np.testing.assert_allclose(training.corners[0, 0], whole, atol=1e-4)
     np.testing.assert_array_equal(training.inputs[0, 1], track.inputs[0, 1])

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import http.server
+import shutil
 import subprocess
 import sys
 import threading
@@ -278,6 +279,19 @@ def test_gtsrb_from_local_files_then_says_that_it_is_there(tmp_path, place, caps
         assert gtsrb.load(place, size=size).fingerprint in said
     prepare_data.main(arguments[:1] + arguments[3:])
     assert capsys.readouterr().out.startswith("Already there, nothing done:")
+
+
+def test_gtsrb_from_other_pixels_than_what_is_there(tmp_path, place):
+    """Sheets were prepared first: the originals must not be taken for done."""
+    sheets = gtsrb_synthetic.write_sheets(tmp_path / "sheets")
+    originals = gtsrb_synthetic.write_official(tmp_path / "originals")
+    prepare_data.main(["gtsrb", "--from", str(sheets), "--size", "16"])
+    message = r"16 was made from images of 32x32 in .*sheets, and .*originals has the original"
+    with pytest.raises(SystemExit, match=message + ".*: delete .*16 to replace it"):
+        prepare_data.main(["gtsrb", "--from", str(originals), "--size", "16"])
+    shutil.rmtree(gtsrb.folder_of(place, 16))
+    prepare_data.main(["gtsrb", "--from", str(originals), "--size", "16"])
+    assert gtsrb.load(place, size=16).name == "gtsrb_16"
 
 
 def test_gtsrb_without_files(tmp_path, place):

@@ -56,7 +56,7 @@ def make_train_call(
 
     def train_steps(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         if steps_per_call == 1:
-            # On a CPU, convolutions take several times longer within a scan, even one of length 1.
+            # On a CPU, Inception's convolutions take four times as long within a scan, even of one.
             batch_data = jax.tree.map(lambda x: x[0], data) if streamed else data
             state, metrics = train_step(state, batch_data)
             return state, jax.tree.map(lambda x: x[None], metrics)

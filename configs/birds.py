@@ -98,8 +98,8 @@ def get_config(selection: str = "") -> ConfigDict:
     config.data.evaluate_on = "test"  # or "validation": a fold of the training images
     config.data.fold = 0  # which one, from 0 on
     config.data.folds = 5
-    # A file with the numbers of test images that are left out, as the paper's 22 that ImageNet has
-    # too; it does not list them. Empty: none.
+    # A file with the numbers of test images without which the error is measured, too, as that of
+    # the 22 that ImageNet's training set also has; the paper does not list them. Empty: none.
     config.data.leave_out = ""
 
     config.model = ConfigDict()

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from stn_jax.data import cub, cub_parts, cub_selection, cub_views
 from stn_jax.data.cub import Birds, Cub
 from stn_jax.data.cub_parts import Located
+from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.types import resolve_data_dir
 from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.birds import bird_model
@@ -21,7 +22,7 @@ from stn_jax.models.public_weights import SOURCES
 from stn_jax.models.pure import Model, Variables, functional
 from stn_jax.training import Problem
 from stn_jax.training.errors import ConfigError
-from stn_jax.training.metrics import classification_loss, classification_measure
+from stn_jax.training.metrics import classification_loss, classification_values
 from stn_jax.training.streaming import Streamed
 
 FOLDS_SEED = 2015  # decides which training images are in which fold
@@ -42,7 +43,7 @@ def load_splits(config: ConfigDict) -> tuple[Cub, Birds, Birds]:
     settings (A.6): `data.evaluate_on` "validation".
 
     Raises:
-      ConfigError: if there is no such set, fold or file, or the images do not fit the network.
+      ConfigError: if there is no such set or fold, or the images do not fit the network.
     """
     data, num_classes = config.data, config.model.num_classes
     loaded = load_birds(config.runtime.data_dir, data.size)
@@ -54,12 +55,7 @@ def load_splits(config: ConfigDict) -> tuple[Cub, Birds, Birds]:
     if not 1 <= data.crop <= data.size:
         raise ConfigError(f"data.crop={data.crop} does not fit in images of data.size={data.size}.")
     if data.evaluate_on == "test":
-        if not data.leave_out:
-            return loaded, loaded.train, loaded.test
-        try:
-            return loaded, loaded.train, cub_selection.leave_out(loaded, data.leave_out)
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"data.leave_out: {error}") from error
+        return loaded, loaded.train, loaded.test
     if data.evaluate_on != "validation":
         raise ConfigError(
             f"data.evaluate_on={data.evaluate_on!r} is neither 'test' nor 'validation'."
@@ -71,6 +67,24 @@ def load_splits(config: ConfigDict) -> tuple[Cub, Birds, Birds]:
     except ValueError as error:
         raise ConfigError(f"data.fold={data.fold}, data.folds={data.folds}: {error}") from error
     return loaded, loaded.train.select(kept), loaded.train.select(held_out)
+
+
+def kept_of(config: ConfigDict, loaded: Cub, evaluated: Birds) -> np.ndarray | None:
+    """Return which of the birds evaluated on `data.leave_out` keeps, bool [N]; None without one.
+
+    Raises:
+      ConfigError: if the file is missing or wrong, or the test set is not evaluated on.
+    """
+    path = config.data.leave_out
+    if not path:
+        return None
+    if config.data.evaluate_on != "test":
+        raise ConfigError("data.leave_out is about test images, with data.evaluate_on=test.")
+    try:
+        kept = cub_selection.leave_out(loaded, path)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"data.leave_out: {error}") from error
+    return np.isin(evaluated.id, kept.id)
 
 
 def load_pretrained(config: ConfigDict) -> Weights | None:
@@ -163,6 +177,8 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says.
 
+    With `data.leave_out`, evaluations have `kept_error`, too: the error on the images kept.
+
     Raises:
       ConfigError: if images, weights, network and settings do not fit each other.
     """
@@ -174,6 +190,24 @@ def make_problem(config: ConfigDict) -> Problem:
     except ValueError as error:  # weights that lack something, nothing of that name to freeze
         raise ConfigError(str(error)) from error
     crop = config.data.crop
+    kept = kept_of(config, loaded, evaluated)
+    # Of each example, so that the mean over all is that over those kept.
+    weight = None if kept is None else (kept / kept.mean()).astype(np.float32)
+
+    def read(index: np.ndarray) -> tuple[Labelled, np.ndarray | None]:
+        views = cub_views.read_central(index, evaluated, crop=crop)
+        return views, None if weight is None else weight[index]
+
+    def measure(
+        params: Any, model_state: Any, batch: tuple[Labelled, jax.Array | None]
+    ) -> dict[str, jax.Array]:
+        views, weights_of_views = batch
+        (logits, _), _ = model.apply(params, model_state, views.image)
+        values = classification_values(logits, views.label)
+        if weights_of_views is not None:
+            values["kept_error"] = weights_of_views * values["error"]
+        return values
+
     return Problem(
         init=model.init,
         loss=classification_loss(model.apply),
@@ -182,12 +216,8 @@ def make_problem(config: ConfigDict) -> Problem:
         read=partial(
             cub_views.read_batch, birds=train, crop=crop, batch_size=config.training.batch_size
         ),
-        measure=classification_measure(model.apply),
-        evaluations={
-            config.data.evaluate_on: Streamed(
-                len(evaluated.label), partial(cub_views.read_central, birds=evaluated, crop=crop)
-            )
-        },
+        measure=measure,
+        evaluations={config.data.evaluate_on: Streamed(len(evaluated.label), read)},
         description={
             "name": loaded.name,
             "fingerprint": loaded.fingerprint,

@@ -480,9 +480,9 @@ def test_other_measures_of_the_last_step_are_noted(tmp_path):
 CUB = load_config_module("configs/birds.py")
 
 
-def write_birds(folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256"):
+def write_birds(folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256", **more):
     """Write the record of a finished run on birds."""
-    write_svhn(folder, "CNN,64px", error, trained=trained, tested=tested)
+    write_svhn(folder, "CNN,64px", error, trained=trained, tested=tested, **more)
     path = folder / "record.jsonl"
     header, *rest = map(json.loads, path.read_text().splitlines())
     config = CUB.get_config(selection).to_dict()
@@ -521,6 +521,15 @@ def test_table_3_shows_accuracies_by_image_size(tmp_path):
     assert cells[Place("224px", "CNN", "")] == (82.3, None, "")
     text = "\n".join(notes(table, ""))
     assert "66.7" in text and "81.0" in text and "84.0" in text
+
+
+def test_the_error_without_images_left_out_is_noted(tmp_path):
+    """B17: beside the whole test set's, which is the table's."""
+    write_birds(tmp_path / "a", "4xST-CNN", 15.9, kept_error=[16.0], data="cub_512")
+    (table,) = build_tables(find_runs([tmp_path]), birds_config)
+    place = "448px 4xST-CNN location"
+    expected = f"Ours, error in % without the test images left out, mean over seeds: {place} 16.00."
+    assert expected in notes(table, "")
 
 
 def test_some_birds_are_not_table_3(tmp_path):

@@ -32,7 +32,8 @@ from stn_jax.reporting import benchmarks as reporting
 from stn_jax.training.records import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("copy", "sampler", "grid", "scaling", "step", "crop", "svhn", "memory", "throughput")
+GROUPS = ("copy", "sampler", "grid", "scaling", "step", "crop", "svhn", "birds", "memory")
+GROUPS = (*GROUPS, "throughput")
 # What the numbers depend on besides the packages that every record names.
 PACKAGES = ("torch", "dm-pix")
 
@@ -79,7 +80,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measured(group: str, *, quick: bool, selection: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a group, as the report has them."""
     # Imported here: --help must not wait for PyTorch.
-    from stn_jax.benchmarks import memory, sampling, svhn, training
+    from stn_jax.benchmarks import birds, memory, sampling, svhn, training
     from stn_jax.benchmarks.timing import measure
 
     config = load_config_module(ROOT / "configs" / "distorted_mnist.py")
@@ -98,6 +99,9 @@ def measured(group: str, *, quick: bool, selection: str) -> Iterator[dict[str, A
         "step": partial(training.step_rows, config.get_config, compiled=not quick),
         "crop": training.crop_rows,
         "svhn": partial(svhn.svhn_rows, load_config_module(ROOT / "configs/svhn.py").get_config),
+        "birds": partial(
+            birds.birds_rows, load_config_module(ROOT / "configs/birds.py").get_config
+        ),
         "throughput": partial(training.throughput_rows, config.get_config, config.sweep(selection)),
     }
     rounds, round_seconds = (3, 0.01) if quick else (21, 0.05)

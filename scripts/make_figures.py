@@ -12,7 +12,7 @@ for the first seed; for MNIST addition both channels, and each transformer's gri
 either; for 3-D MNIST volumes, slices of the output, and projections; for traffic signs the frames
 of tracks, one a class, with the region that the first transformer reads, and what it makes of them
 (indices are those of the classes; the tracks are those of validation, which runs that are evaluated
-on the test set were trained on). overview.png has all runs of
+on the test set were trained on); for birds the crops on the image. overview.png has all runs of
 distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
 checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
 rotation with the angle the digit was turned by.
@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.launch.bird_examples import apply_to_birds
 from stn_jax.launch.examples import (
     apply_to_digits,
     apply_to_numbers,
@@ -38,6 +39,7 @@ from stn_jax.launch.examples import (
 )
 from stn_jax.launch.options import indices
 from stn_jax.reporting import figures
+from stn_jax.reporting.birds import save_birds
 from stn_jax.reporting.numbers import save_numbers
 from stn_jax.reporting.runs import RecordError, Run, find_runs
 from stn_jax.reporting.signs import save_tracks
@@ -129,6 +131,9 @@ def draw_examples(runs: Sequence[Run], which: Sequence[int], out: Path) -> None:
             continue
         if run.experiment == "gtsrb":
             save_tracks(apply_to_tracks(run, which), path_of(out, run, "examples"))
+            continue
+        if run.experiment == "birds":
+            save_birds(apply_to_birds(run, which), path_of(out, run, "examples"))
             continue
         if run.experiment == "svhn":
             save_numbers(apply_to_numbers(run, which), path_of(out, run, "examples"))

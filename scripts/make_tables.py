@@ -1,4 +1,4 @@
-"""Render Tables 1, 2, 4, 5, those of 3-D MNIST and of traffic signs from run records.
+"""Render Tables 1 to 5, those of 3-D MNIST and of traffic signs from run records.
 
   python scripts/make_tables.py runs/table1                     # in the terminal
   python scripts/make_tables.py runs/table1 --format markdown   # or latex, csv

@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from stn_jax.launch import colocalisation, digits, gtsrb, mnist_3d, svhn
+from stn_jax.launch import birds, colocalisation, digits, gtsrb, mnist_3d, svhn
 from stn_jax.launch.cli import load_config_module
 from stn_jax.models.pure import Model, Variables, count_params
 
@@ -24,6 +24,7 @@ MODELS: dict[str, Callable[[ConfigDict], Model]] = {
     "mnist_3d": mnist_3d.make_model,
     "svhn": svhn.make_model,
     "gtsrb": gtsrb.make_model,
+    "birds": birds.make_model,
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from stn_jax.data.cub import Cub
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.data.gtsrb import Gtsrb
@@ -65,7 +66,7 @@ def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState
     return jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
 
 
-def check_fingerprint(loaded: Digits | Gtsrb | Svhn, fingerprint: str) -> None:
+def check_fingerprint(loaded: Cub | Digits | Gtsrb | Svhn, fingerprint: str) -> None:
     """Check that data which were loaded are those of a run.
 
     Raises:

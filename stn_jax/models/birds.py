@@ -232,8 +232,8 @@ def bird_model(
       remat: whether their backward pass computes the inside of blocks again to save memory.
 
     Raises:
-      ValueError: if there is no such network, transform or number of transformers, or the image is
-        of neither size.
+      ValueError: if there is no such network, transform or number of transformers, the image is of
+        neither size, or (when it is built) something is too small for Inception.
     """
     options = {"last": last, "statistics": statistics, "dtype": dtype, "remat": remat}
     head = {"num_classes": num_classes, "dropout": dropout}
@@ -241,6 +241,7 @@ def bird_model(
 
         def baseline(rngs: nnx.Rngs) -> BirdCNN:
             inception = Inception(architecture, **options, rngs=rngs)
+            inception.map_size((image_size, image_size))  # raises
             return BirdCNN(inception, architecture, **head, rngs=rngs)
 
         return baseline
@@ -263,6 +264,7 @@ def bird_model(
         trunk, *streams = (
             Inception(architecture, **options, rngs=rngs) for _ in range(1 + num_transformers)
         )
+        trunk.map_size((crop_size, crop_size))  # raises
         start = [family.start(x, y) for x, y in CENTRES[num_transformers]]
         localisation = BirdLocalisation(trunk, localiser_size, start, rngs=rngs)
         return BirdSTCNN(

@@ -20,6 +20,7 @@ TITLES = {
     "step": "Training steps on R, batch 256: data, distortion, forward, backward, update",
     "crop": "ST-CNN (32 filters) on 42x42 inputs, batch 64, with an attention crop of fewer pixels",
     "svhn": "Networks of house numbers: what their transformers cost",
+    "birds": "Networks of birds: what 448 px and transformers cost",
     "scaling": "How sampling scales",
     "memory": "Peak memory of training steps on R",
     "throughput": "Training steps of Table 1 by steps a call and seeds a program",
@@ -114,6 +115,25 @@ def _svhn_table(report: Report, group: str) -> str:
         seconds = [row["contenders"][name]["seconds"] for name in names]
         ratios = [f"{s / seconds[0]:.3f}" for s in seconds[1:]]
         body.append([row["case"], *(_time(row["contenders"][n]) for n in names), *ratios])
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+def _birds_table(report: Report, group: str) -> str:
+    """Return a row a network: time, operations, and both over the CNN's."""
+    (row,) = report[group]["rows"]
+    flops, times = row["facts"]["flops"], row["contenders"]
+    first = next(iter(times))
+    body = [
+        [
+            name,
+            _time(times[name]),
+            f"{times[name]['seconds'] / times[first]['seconds']:.2f}",
+            f"{flops[name] / 1e9:.1f}",
+            f"{flops[name] / flops[first]:.2f}",
+        ]
+        for name in times
+    ]
+    header = [row["case"], "ms", f"/ {first}", "GFLOP an image and step", f"/ {first}"]
     return tabulate(body, header, tablefmt="github", disable_numparse=True)
 
 
@@ -267,6 +287,7 @@ SECTIONS: dict[str, Callable[[Report, str], str]] = {
     "step": _step_tables,
     "crop": _crop_table,
     "svhn": _svhn_table,
+    "birds": _birds_table,
     "memory": _memory_table,
     "throughput": _throughput_table,
 }

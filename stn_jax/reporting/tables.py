@@ -1,4 +1,4 @@
-"""Tables 1, 2, 4, 5, those of 3-D MNIST and of traffic signs, published numbers beside ours."""
+"""Tables 1 to 5, those of 3-D MNIST and of traffic signs, published numbers beside ours."""
 
 import statistics
 from collections import defaultdict
@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stn_jax.reporting.published import (
+    CUB_NUM_TEST,
+    CUB_NUM_TRAIN,
     GTSRB,
     GTSRB_FAST,
     GTSRB_FAST_NOTES,
@@ -26,6 +28,8 @@ from stn_jax.reporting.published import (
     TABLE_1_NOTES,
     TABLE_2,
     TABLE_2_NOTES,
+    TABLE_3,
+    TABLE_3_NOTES,
     TABLE_4,
     TABLE_4_NOTES,
     TABLE_5,
@@ -67,6 +71,7 @@ INCIDENTAL = (
     "training.log_every",
     "training.eval_every",
     "training.eval_batch_size",
+    "data.leave_out",
 )
 
 # Marks of cells -> how the notes on them begin.
@@ -117,6 +122,13 @@ def _sign_place(config: dict[str, Any]) -> Place:
 Published = dict[tuple[str, str], dict[str, float | None]]
 
 
+def _bird_place(config: dict[str, Any]) -> Place:
+    data, model = config["data"], config["model"]
+    count = model["num_transformers"]
+    name = f"{count}x{MODELS[model['name']]}" if count else MODELS[model["name"]]
+    return Place(data["images"], name, model["transform"].replace("_", "-"))
+
+
 class Layout(NamedTuple):
     """What one table of the paper does not have in common with the others.
 
@@ -132,6 +144,7 @@ class Layout(NamedTuple):
       digits: the digits of the paper.
       toy_recipes: those that are not compared with the paper, whatever the digits.
       toy_columns: columns that only they have.
+      toy_heading: how their titles begin; by default with what they are called and the digits.
       decimals: of the published numbers.
       beside: recipe -> what is published beside it, and notes, instead of those above.
       others: measure of the last step that notes give, too -> what it is.
@@ -149,6 +162,7 @@ class Layout(NamedTuple):
     digits: str = "mnist"
     toy_recipes: tuple[str, ...] = ("quickstart",)
     toy_columns: tuple[str, ...] = ()
+    toy_heading: str = ""
     decimals: int = 1
     beside: dict[str, tuple[Published, tuple[str, ...]]] = MappingProxyType({})
     others: dict[str, str] = MappingProxyType({})
@@ -181,6 +195,26 @@ LAYOUTS = {
         toy_recipes=("reduced",),
         toy_columns=("crops", "canvases"),
         others={"digit_error": "error a digit in %"},
+    ),
+    "birds": Layout(
+        "Table 3, CUB-200-2011",
+        "table3",
+        "Birds in small",
+        TABLE_3,
+        TABLE_3_NOTES,
+        quantity="test accuracy in %",
+        counts_right=True,
+        place=_bird_place,
+        digits="cub",
+        toy_recipes=("reduced",),
+        toy_columns=("half224px", "half448px"),
+        others={"kept_error": "error in % without the test images left out"},
+        names_data=True,
+        toy_heading=(
+            "Birds in small, not Table 3: 50 of 200 classes, images and crops of half the side, "
+            "Inception-v3 up to mixed_7 of which mixed_6 and mixed_7 are fine-tuned and the rest "
+            "frozen"
+        ),
     ),
     "mnist_addition": Layout(
         "Table 4, MNIST addition", "table4", "Toy addition", TABLE_4, TABLE_4_NOTES
@@ -378,10 +412,11 @@ def _table(
     seeds = sorted({seed for cell in cells.values() for seed in cell.errors})
     cells = {place: _with_seed_remark(cell, seeds) for place, cell in cells.items()}
 
+    toy = layout.toy_heading or f"{layout.toy} on {digits} digits, not an experiment of the paper"
     what = (
         f"{layout.name}: {layout.quantity}{', published / ours' * compared}"
         if of_paper
-        else f"{layout.toy} on {digits} digits, not an experiment of the paper: {layout.quantity}"
+        else f"{toy}: {layout.quantity}"
     )
     spread = " ± standard deviation (n - 1) over seeds" if len(seeds) > 1 else ""
     toy_stem = layout.toy.lower().replace(" ", "_")
@@ -471,6 +506,14 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
             )
         if run.config["data"]["size"] == 48 and run.data != GTSRB_NAME:
             texts.append(f"images {run.data}, not {GTSRB_NAME} of the originals")
+    if run.experiment == "birds" and run.config["recipe"] == "paper":
+        if (run.num_trained, run.num_tested) != (CUB_NUM_TRAIN, CUB_NUM_TEST):
+            texts.append(
+                f"trained on {run.num_trained:,} and tested on {run.num_tested:,} images, not on "
+                f"CUB's {CUB_NUM_TRAIN:,} and {CUB_NUM_TEST:,}"
+            )
+        if run.data != f"cub_{run.config['data']['size']}":
+            texts.append(f"images {run.data}, not all 200 classes")
     return ", ".join(texts)
 
 

@@ -1,4 +1,6 @@
-from stn_jax.data import gtsrb, mnist
+import pytest
+
+from stn_jax.data import cub, gtsrb, mnist
 from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting import published, tables
 
@@ -94,3 +96,19 @@ def test_counts_of_traffic_signs_are_the_publishers():
     counts = {"train": published.GTSRB_NUM_TRAIN, "test": published.GTSRB_NUM_TEST}
     assert counts == gtsrb.PUBLISHED_COUNTS == {"train": 39_209, "test": 12_630}
     assert counts["train"] == load_config_module("configs/gtsrb.py").TRAINING_IMAGES
+
+
+def test_table_3_has_the_cells_of_the_sweep_and_the_paper_s_order():
+    """Transformers help, larger images and four of them more (Sect. 4.3)."""
+    selections = load_config_module("configs/birds.py").sweep("seed0")
+    accuracy = {
+        ",".join(filter(None, (model, images, transform, "seed0", "paper"))): value
+        for (model, transform), row in published.TABLE_3.items()
+        for images, value in row.items()
+        if value is not None
+    }
+    assert set(accuracy) == set(selections)
+    assert list(accuracy.values()) == sorted(accuracy.values())
+    assert max(accuracy.values()) - min(accuracy.values()) == pytest.approx(1.8)
+    counts = {"train": published.CUB_NUM_TRAIN, "test": published.CUB_NUM_TEST}
+    assert counts == cub.PUBLISHED_COUNTS

@@ -475,3 +475,82 @@ def test_other_measures_of_the_last_step_are_noted(tmp_path):
         write_signs(tmp_path / seed, f"one,fast,{seed}", 1.0, overlap=[overlap])
     (table,) = build_tables(find_runs([tmp_path]), signs_config)
     assert any("mean over seeds: short ST-CNN one 0.60." in text for text in notes(table, ""))
+
+
+CUB = load_config_module("configs/birds.py")
+
+
+def write_birds(folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256", **more):
+    """Write the record of a finished run on birds."""
+    write_svhn(folder, "CNN,64px", error, trained=trained, tested=tested, **more)
+    path = folder / "record.jsonl"
+    header, *rest = map(json.loads, path.read_text().splitlines())
+    config = CUB.get_config(selection).to_dict()
+    header |= {"name": config["name"], "config": config}
+    header["data"]["name"] = data
+    for line in rest:
+        line["step"] = config["training"]["num_steps"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *rest]))
+
+
+def birds_config(experiment, place, recipe):
+    words = [word for word in place if any(word in names for names in CUB.CHOICES.values())]
+    return json.loads(json.dumps(CUB.get_config(",".join([*words, recipe])).to_dict()))
+
+
+def test_table_3_shows_accuracies_by_image_size(tmp_path):
+    """B16, B18, B21."""
+    for seed, error in (("seed0", 17.0), ("seed1", 16.0)):
+        write_birds(tmp_path / seed, f"2xST-CNN,224px,{seed}", error)
+    write_birds(tmp_path / "large", "2xST-CNN,448px,affine", 15.0, data="cub_512")
+    (table,) = build_tables(find_runs([tmp_path]), birds_config)
+    assert table.title.startswith(
+        "Table 3, CUB-200-2011: test accuracy in %, published / ours ± standard"
+    )
+    assert (table.stem, table.columns) == ("table3_paper", ("224px", "448px"))
+    assert table.rows == (
+        ("CNN", ""),
+        ("2xST-CNN", "location"),
+        ("4xST-CNN", "location"),
+        ("2xST-CNN", "affine"),
+    )
+    cells = {place: (cell.published, cell.mean, cell.marks) for place, cell in table.cells.items()}
+    assert cells[Place("224px", "2xST-CNN", "location")] == (83.1, 83.5, "")
+    assert cells[Place("448px", "2xST-CNN", "affine")] == (None, 85.0, "n")
+    assert cells[Place("448px", "4xST-CNN", "location")] == (84.1, None, "")
+    assert cells[Place("224px", "CNN", "")] == (82.3, None, "")
+    text = "\n".join(notes(table, ""))
+    assert "66.7" in text and "81.0" in text and "84.0" in text
+
+
+def test_the_error_without_images_left_out_is_noted(tmp_path):
+    """B17: beside the whole test set's, which is the table's."""
+    write_birds(tmp_path / "a", "4xST-CNN", 15.9, kept_error=[16.0], data="cub_512")
+    (table,) = build_tables(find_runs([tmp_path]), birds_config)
+    place = "448px 4xST-CNN location"
+    expected = f"Ours, error in % without the test images left out, mean over seeds: {place} 16.00."
+    assert expected in notes(table, "")
+
+
+def test_some_birds_are_not_table_3(tmp_path):
+    some = {"trained": 1500, "tested": 1389, "data": "cub_256_50_classes"}
+    write_birds(tmp_path / "a", "CNN,224px", 40.0, **some)
+    (table,) = build_tables(find_runs([tmp_path]), birds_config)
+    (text,) = notes(table, "s")
+    assert "trained on 1,500 and tested on 1,389 images, not on CUB's 5,994 and 5,794" in text
+    assert "images cub_256_50_classes, not all 200 classes" in text
+
+
+def test_birds_in_small_say_what_they_are(tmp_path):
+    some = {"trained": 1500, "tested": 1389, "data": "cub_128_50_classes"}
+    write_birds(tmp_path / "a", "CNN,reduced", 50.0, **some)
+    write_birds(tmp_path / "b", "2xST-CNN,half448px", 45.0, **some)
+    (table,) = build_tables(find_runs([tmp_path]), birds_config)
+    assert (table.stem, table.columns) == (
+        "birds_in_small_reduced_cub",
+        ("half224px", "half448px"),
+    )
+    assert table.title.startswith("Birds in small, not Table 3: 50 of 200 classes, images and")
+    assert "Inception-v3 up to mixed_7" in table.title and not table.compared
+    assert table.cells[Place("half448px", "2xST-CNN", "location")].mean == 55.0
+    assert not notes(table, "s")

@@ -1,0 +1,171 @@
+"""Birds from the command line to table, figure and measurement (B16, B20)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from scripts import make_figures, make_tables, measure_parts
+from stn_jax import geometry
+from stn_jax.data import cub_prepare
+from stn_jax.data.cub import PARTS
+from stn_jax.launch.bird_examples import corners_of
+from stn_jax.reporting.runs import find_runs
+from tests.data import cub_synthetic as synthetic
+
+ROOT = Path(measure_parts.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A short run of the first layers only, trained from the command line."""
+    place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
+    files = synthetic.write(place / "files")
+    cub_prepare.prepare(cub_prepare.find(files), place, size=72)
+    settings = {
+        "data": {"size": 72, "crop": 64},
+        "model": {
+            **{"num_classes": 3, "last": "pool_2", "pretrained": False, "frozen": "('trunk',)"},
+            **{"crop_size": 32, "localiser_size": 32},
+        },
+        "training": {
+            **{"num_steps": 2, "log_every": 2, "eval_every": 2},
+            **{"batch_size": 4, "eval_batch_size": 4},
+        },
+        "runtime": {"checkpoint_every": 2, "data_dir": place},
+    }
+    command = [
+        *(sys.executable, "experiments/birds.py"),
+        *("--config", "configs/birds.py:2xST-CNN,448px", "--workdir", folder / "two"),
+        *(
+            f"--config.{section}.{name}={value}"
+            for section, fields in settings.items()
+            for name, value in fields.items()
+        ),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture
+def run(runs):
+    return find_runs([runs])[0]
+
+
+def test_runs_become_a_table(runs, run, capsys):
+    make_tables.main([str(runs), "--format", "markdown"])
+    printed = capsys.readouterr().out
+    assert "Table 3, CUB-200-2011: test accuracy in %, published / ours" in printed
+    (error,) = run.final_errors("test").values()
+    assert f"83.9 / {100 - error:.2f} <sup>s</sup>" in printed
+    assert "trained on 12 and tested on 6 images, not on CUB's 5,994 and 5,794" in printed
+
+
+def test_runs_become_figures_of_the_crops(runs, tmp_path, monkeypatch):
+    seen, save = [], make_figures.save_birds
+
+    def save_and_note(examples, path):
+        seen.append(examples)
+        save(examples, path)
+
+    monkeypatch.setattr(make_figures, "save_birds", save_and_note)
+    make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "5,0"])
+    (path,) = tmp_path.rglob("*_examples.png")
+    assert matplotlib.image.imread(path).std() > 0.05
+    (examples,) = seen
+    assert examples.outputs.shape == (2, 2, 32, 32, 3)
+    assert set(examples.labels) <= set(synthetic.CLASSES.values())
+    # Two small steps away from the halves left and right of the middle, read pixel by pixel.
+    left, right = examples.corners[0]
+    assert np.abs(left - [[-0.5, 15.5], [31.5, 15.5], [31.5, 47.5], [-0.5, 47.5]]).max() < 1
+    assert np.abs(right - left - [32, 0]).max() < 1
+    np.testing.assert_allclose(
+        examples.outputs[0, 0].mean(), examples.inputs[0][16:48, :32].mean(), atol=0.03
+    )
+    with pytest.raises(SystemExit, match="there is no bird 6: there are 0 to 5"):
+        make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "6"])
+
+
+def test_runs_become_a_measurement(runs, tmp_path, capsys):
+    measure_parts.main([str(runs), "--out", str(tmp_path / "parts.md")])
+    text = (tmp_path / "parts.md").read_text()
+    assert text == capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert tuple(rows[0]) == measure_parts.COLUMNS
+    kinds = [(number, kind) for number in "12" for kind in ("found", "others'", "start")]
+    assert [tuple(row[2:4]) for row in rows[2:]] == kinds
+
+
+# Of three birds: beak and crown are of the head, tail is of the body.
+BEAK, CROWN, TAIL = (list(PARTS).index(name) for name in ("beak", "crown", "tail"))
+
+
+def three_birds():
+    parts, inside = np.full((3, 15, 2), np.nan), np.zeros((3, 15), bool)
+    for bird, part, place in (
+        (0, BEAK, (-0.6, 0.0)),
+        (0, CROWN, (-0.4, 0.0)),
+        (0, TAIL, (0.5, 0.0)),
+        (1, BEAK, (-0.6, 0.4)),
+        (1, TAIL, (-0.2, 0.3)),
+        (2, TAIL, (0.9, -0.9)),
+    ):
+        parts[bird, part], inside[bird, part] = place, True
+    return parts, inside
+
+
+def half_at(*centres):
+    return np.float64([[0.5, 0, x, 0, 0.5, y] for x, y in centres])
+
+
+def test_measures_counted_by_hand():
+    """The same crop on the left of each image."""
+    values = measure_parts.measure(half_at(*[(-0.5, 0)] * 3), *three_birds())
+    head_in, body_in, head_off, body_off, head_spread, body_spread = values
+    assert head_in == 100  # the third bird shows no head
+    assert body_in == pytest.approx(100 / 3)  # the second bird's tail
+    # Heads' centroids are at (-0.5, 0) and (-0.6, 0.4); the image's side is 2.
+    assert head_off == pytest.approx(100 * np.mean([0, np.hypot(0.1, 0.4)]) / 2)
+    tails = np.array([[0.5, 0], [-0.2, 0.3], [0.9, -0.9]])
+    off = np.linalg.norm(tails - [-0.5, 0], axis=1)
+    assert body_off == pytest.approx(100 * off.mean() / 2)
+    # Beaks are 0.4 apart in the image, 0.8 in the crop; one crown alone has no spread.
+    assert head_spread == pytest.approx(100 * 0.4 / 2)
+    assert body_spread == pytest.approx(100 * 2 * np.sqrt(tails.var(axis=0).sum()) / 2)
+
+
+def test_crops_that_follow_a_part_have_it_in_one_place():
+    parts, inside = three_birds()
+    crops = half_at(*parts[:, TAIL])
+    _, body_in, _, body_off, _, body_spread = measure_parts.measure(crops, parts, inside)
+    assert (body_in, body_off) == (100, 0)
+    assert body_spread == pytest.approx(0, abs=1e-9)
+    # On other birds they are far from it: the mean over both ways to turn three birds.
+    dealt = measure_parts.by_chance(crops, parts, inside)
+    distances = [
+        np.linalg.norm(parts[i, TAIL] - parts[j, TAIL]) for i in range(3) for j in range(i)
+    ]
+    assert dealt[3] == pytest.approx(100 * np.mean(distances) / 2)
+
+
+def test_the_same_crop_for_all_is_chance():
+    birds = three_birds()
+    crops = half_at(*[(0.1, -0.2)] * 3)
+    assert measure_parts.by_chance(crops, *birds) == pytest.approx(
+        measure_parts.measure(crops, *birds)
+    )
+
+
+def test_corners_and_parts_are_in_one_convention():
+    """A part at the centre of the first pixel lies half a pixel inside of the outer edge."""
+    edges = measure_parts.to_edges(np.float32([[-1, -1], [1, 0]]), 64)
+    np.testing.assert_allclose(edges, [[-63 / 64, -63 / 64], [63 / 64, 0]], atol=1e-6)
+    affine = np.float32([0.5, 0, -0.5, 0, 0.5, 0.5])
+    np.testing.assert_allclose(corners_of(affine), [[-1, 0], [0, 0], [0, 1], [-1, 1]])
+    turned = np.float32([[[0, -1, 0, 1, 0, 0]]])  # a quarter
+    np.testing.assert_allclose(corners_of(turned)[0, 0, 0], [1, -1])
+    pixels = geometry.to_pixels(corners_of(affine), (64, 64), align_corners=False)
+    np.testing.assert_allclose(pixels[0], [-0.5, 31.5])

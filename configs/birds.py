@@ -41,10 +41,11 @@ Settings are chosen on folds of the training images (data.evaluate_on=validation
 are not trained on then. The last step is what a run reports.
 """
 
-import difflib
 import itertools
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
 CHOICES = {
@@ -76,10 +77,7 @@ LOWER_BLOCKS += ("mixed_0", "mixed_1", "mixed_2", "mixed_3", "mixed_4", "mixed_5
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     if chosen["model"] == ["CNN"] and chosen["transform"]:
         raise ValueError(f"the CNN has no transform, got {chosen['transform'][0]}.")
     (model, images, transform, seed, recipe) = _runs(chosen)[0]
@@ -193,7 +191,7 @@ def sweep(selection: str = "") -> list[str]:
     Kinds that the selection leaves out are taken whole, but for the recipe (paper), the images
     (those published for each model, or their halves) and the transform (location).
     """
-    runs = _runs(parse(selection), every=True)
+    runs = _runs(parse(selection, CHOICES), every=True)
     return [",".join(filter(None, names)) for names in runs]
 
 
@@ -219,26 +217,3 @@ def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[st
         seeds = chosen["seed"] or list(CHOICES["seed"])[:count]
         found += itertools.product([model], images[:count], transforms or [""], seeds, [recipe])
     return found
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {_plain(name): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if _plain(word) not in known:
-            close = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[_plain(word)]
-        chosen[kind].append(name)
-    return chosen
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")

@@ -40,10 +40,11 @@ quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. 
             row of the paper's table.
 """
 
-import difflib
 import itertools
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it.
 CHOICES = {
@@ -60,10 +61,7 @@ DEFAULTS = {  # of one run
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     names = {kind: named[0] if named else DEFAULTS[kind] for kind, named in chosen.items()}
 
     config = ConfigDict()
@@ -144,27 +142,8 @@ def sweep(selection: str = "") -> list[str]:
 
     Kinds that the selection leaves out are taken whole, but for the recipe (fast).
     """
-    chosen = parse(selection)
+    chosen = parse(selection, CHOICES)
     canvases = chosen["canvas"] or ["T", "TC"]
     digits = chosen["digit"] or list(CHOICES["digit"])
     recipes = chosen["recipe"] or ["fast"]
     return [",".join(run) for run in itertools.product(canvases, digits, recipes)]
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {name.lower(): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if word.lower() not in known:
-            close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[word.lower()]
-        chosen[kind].append(name)
-    return chosen

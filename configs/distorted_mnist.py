@@ -25,10 +25,11 @@ CNN or ST-CNN on 28x28 images half an hour on two, the CNN on RTS more than two 
 what it reaches beside the published errors is in results/tables/table1_fast.md.
 """
 
-import difflib
 import itertools
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default,
 # except that a model without a transformer has no transform.
@@ -49,10 +50,7 @@ CHOICES = {
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     names = {
         kind: named[0] if named else next(iter(CHOICES[kind])) for kind, named in chosen.items()
     }
@@ -148,7 +146,7 @@ def sweep(selection: str = "") -> list[str]:
     Kinds that the selection leaves out are taken whole, but for the recipe (fast) and the
     transforms that the table does not have. The paper's quickstart has R and Aff only.
     """
-    chosen = parse(selection)
+    chosen = parse(selection, CHOICES)
     recipes = chosen["recipe"] or ["fast"]
     distortions = chosen["distortion"] or list(CHOICES["distortion"])
     transforms = chosen["transform"] or ["Aff", "Proj", "TPS"]
@@ -159,26 +157,3 @@ def sweep(selection: str = "") -> list[str]:
     heads = [m for m in models if m in plain]
     heads += [f"{m},{t}" for m in models if m in transformed for t in transforms]
     return [",".join(parts) for parts in itertools.product(distortions, heads, recipes)]
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {_plain(name): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if _plain(word) not in known:
-            close = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[_plain(word)]
-        chosen[kind].append(name)
-    return chosen
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")

@@ -39,12 +39,13 @@ What is chosen is chosen on whole tracks held out of training (data.evaluate_on=
 last step is what a run reports.
 """
 
-import difflib
 import itertools
 import math
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 TRAINING_IMAGES = 39_209
 
@@ -120,10 +121,7 @@ def usual_width(model: str, length: str) -> str:
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     (selected,) = _runs(chosen)
     images_window, network_window = CHOICES["normalisation"][selected.normalisation]
     epochs, images = CHOICES["length"][selected.length]
@@ -236,7 +234,7 @@ def sweep(selection: str = "") -> list[str]:
     Kinds that the selection leaves out are taken whole, but for the recipe (paper), lengths and
     widths (those published for each model), and normalisation (the recipe's own).
     """
-    return [",".join(run.words) for run in _runs(parse(selection), every=True)]
+    return [",".join(run.words) for run in _runs(parse(selection, CHOICES), every=True)]
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[Selected]:
@@ -270,26 +268,3 @@ def _recipe(chosen: dict[str, list[str]]) -> str:
     if misfits := {*chosen["length"]} - {*lengths} or {*chosen["recipe"]} - {recipe}:
         raise ValueError(f"recipe {recipe} is of {' or '.join(lengths)}, got {', '.join(misfits)}.")
     return recipe
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {_plain(name): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if _plain(word) not in known:
-            close = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[_plain(word)]
-        chosen[kind].append(name)
-    return chosen
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")

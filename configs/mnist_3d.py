@@ -30,10 +30,11 @@ Time and score: the fast recipe takes 10 to 15 minutes on two CPU cores (the CNN
 paper prints no error, ours is in results/tables/mnist_3d_fast.md.
 """
 
-import difflib
 import itertools
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
 CHOICES = {
@@ -45,10 +46,7 @@ CHOICES = {
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     names = {
         kind: named[0] if named else next(iter(CHOICES[kind])) for kind, named in chosen.items()
     }
@@ -129,33 +127,10 @@ def sweep(selection: str = "") -> list[str]:
 
     Kinds that the selection leaves out are taken whole, but for the recipe (fast).
     """
-    chosen = parse(selection)
+    chosen = parse(selection, CHOICES)
     parts = [
         chosen["model"] or ["CNN", "ST-CNN"],
         chosen["recipe"] or ["fast"],
         chosen["seed"] or list(CHOICES["seed"]),
     ]
     return [",".join(names) for names in itertools.product(*parts)]
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {_plain(name): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if _plain(word) not in known:
-            close = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[_plain(word)]
-        chosen[kind].append(name)
-    return chosen
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")

@@ -29,10 +29,11 @@ All of the training images less those held out are trained on, whichever of the 
 evaluated on (data.evaluate_on).
 """
 
-import difflib
 import itertools
 
 from ml_collections import ConfigDict
+
+from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
 CHOICES = {
@@ -45,10 +46,7 @@ CHOICES = {
 
 def get_config(selection: str = "") -> ConfigDict:
     """Return the config of one run; the module's docstring explains the selection."""
-    chosen = parse(selection)
-    for kind, names in chosen.items():
-        if len(names) > 1:
-            raise ValueError(f"one run takes one {kind}, got {', '.join(names)}.")
+    chosen = parse_run(selection, CHOICES)
     (model, images, seed, recipe) = _runs(chosen)[0]
 
     config = ConfigDict()
@@ -144,7 +142,7 @@ def sweep(selection: str = "") -> list[str]:
     Kinds that the selection leaves out are taken whole, but for the recipe (paper), and two seeds
     of it.
     """
-    return [",".join(names) for names in _runs(parse(selection), every=True)]
+    return [",".join(names) for names in _runs(parse(selection, CHOICES), every=True)]
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[str, ...]]:
@@ -163,26 +161,3 @@ def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[st
         defaults["images"] = images[:1]
     parts = [chosen[kind] or default for kind, default in defaults.items()]
     return list(itertools.product(*parts, [recipe]))
-
-
-def parse(selection: str) -> dict[str, list[str]]:
-    """Return the names that a selection holds, by kind.
-
-    Raises:
-      ValueError: on a name that there is not; the message suggests one that there is.
-    """
-    known = {_plain(name): (kind, name) for kind, names in CHOICES.items() for name in names}
-    chosen: dict[str, list[str]] = {kind: [] for kind in CHOICES}
-    for word in filter(None, (word.strip() for word in selection.split(","))):
-        if _plain(word) not in known:
-            close = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {known[close[0]][1]}?" if close else ""
-            options = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in CHOICES.items())
-            raise ValueError(f"no {word!r} to select.{hint} There are {options}.")
-        kind, name = known[_plain(word)]
-        chosen[kind].append(name)
-    return chosen
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")

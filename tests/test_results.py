@@ -58,6 +58,17 @@ def test_the_recipe_was_chosen_by_these_validation_errors():
         assert (f"{last['error'][0]:.2f}", f"{last['loss'][0]:.4f}") == (error, loss)
 
 
+def test_so_was_co_localisations():
+    page = (RESULTS / "README.md").read_text()
+    rows = re.findall(r"^\|.*\| ([\d ]+) \| (TC?\d-\S+) \|$", page, re.MULTILINE)
+    assert len(rows) == 11
+    for correct, name in rows:
+        record = lines(RESULTS / "records" / "recipe" / name / "record.jsonl")
+        last = [line for line in record if line["kind"] == "eval"][-1]
+        assert last["split"] == "validation"
+        assert [100 - error for error in last["error"]] == [int(n) for n in correct.split()]
+
+
 @pytest.mark.parametrize("path", sorted((RESULTS / "benchmarks").glob("*.json")), ids=str)
 def test_benchmark_pages_are_rendered_from_the_measurements(path):
     report = json.loads(path.read_text())

@@ -103,6 +103,8 @@ def fit(
         if record.finished:
             print(f"{name}: finished before, nothing to do ({record.path}).")
             return None
+        # Before the checkpoints, for these are to be complete before signals kill again.
+        stop = stack.enter_context(_StopRequests())
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir / CHECKPOINTS)))
         window = _Window()
         if checkpoints.latest_step is not None:
@@ -130,7 +132,6 @@ def fit(
         examples_per_step = training.batch_size * len(config.seeds)
         bar = stack.enter_context(_progress_bar(name, step, training.num_steps, examples_per_step))
         summaries = stack.enter_context(Summaries(workdir, enabled=runtime.tensorboard))
-        stop = stack.enter_context(_StopRequests())
         started = time.monotonic() - record.seconds
         unread: list[tuple[int, Any]] = []
 
@@ -240,20 +241,25 @@ class _Window:
 
 
 class _StopRequests(contextlib.AbstractContextManager):
-    """Notes SIGTERM and Ctrl-C, for the loop to stop between two calls; a second one kills."""
+    """Notes SIGTERM, SIGUSR2 and Ctrl-C, for the loop to stop between two calls.
+
+    A second Ctrl-C kills. Of the other two any number may come: schedulers signal all processes of
+    a job, and launchers, who were signalled too, pass it on.
+    """
 
     requested = False
 
     def __enter__(self):
         # Only the main thread may set handlers; elsewhere (notebooks, tests) signals keep theirs.
         main = threading.current_thread() is threading.main_thread()
-        self._signals = (signal.SIGTERM, signal.SIGINT) if main else ()
-        self._previous = {s: signal.signal(s, self._note) for s in self._signals}
+        signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT) if main else ()
+        self._previous = {s: signal.signal(s, self._note) for s in signals}
         return self
 
     def _note(self, number: int, _frame: Any) -> None:
         self.requested = True
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
     def __exit__(self, *exc_info):
         for number, handler in self._previous.items():

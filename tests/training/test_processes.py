@@ -114,7 +114,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path, number
     steps = 20_000
     processes = experiment(tmp_path, free_port(), steps=steps)
     record = tmp_path / "record.jsonl"
-    while not record.exists() or '"train"' not in record.read_text():
+    while not record.exists() or '"kind": "train"' not in record.read_text():
         if any(process.poll() is not None for process in processes):
             finish(processes)
         time.sleep(0.05)

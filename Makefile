@@ -32,10 +32,10 @@ quickstart: $(call installed,quickstart)  ## Train small models on CPU, then mak
 	$(PY) scripts/make_tables.py $(RUNS)
 	$(PY) scripts/make_figures.py $(RUNS) --out $(RUNS)/figures
 
-test: $(call installed,test $(EXTRAS))  ## Run the fast tests; EXTRAS=bench adds the PyTorch oracles
+test: $(call installed,test $(EXTRAS))  ## Run the fast tests; EXTRAS='bench cluster' adds PyTorch oracles, Slurm, Optuna
 	$(PYTEST)
 
-test-all: $(call installed,test bench $(EXTRAS))  ## Run all tests, slow ones and PyTorch oracles too
+test-all: $(call installed,test bench cluster $(EXTRAS))  ## Run all tests, slow ones and PyTorch oracles too
 	$(PYTEST) -m ""
 
 lint: $(call installed,test $(EXTRAS))  ## Check style and formatting
@@ -50,7 +50,8 @@ format: $(call installed,test $(EXTRAS))  ## Fix what can be fixed by itself, an
 constraints: $(PY)  ## Pin anew after a change of the dependencies in pyproject.toml
 	$(PY) -m pip install --quiet uv
 	$(VENV)/bin/uv pip compile --quiet pyproject.toml --universal --no-header --no-annotate \
-	  --extra quickstart --extra test --extra bench --extra tensorboard -o constraints.txt
+	  --extra quickstart --extra test --extra bench --extra cluster \
+	  --extra tensorboard -o constraints.txt
 	{ echo "# Exact versions of everything installed, Python 3.11 and later. Made by: make constraints"; \
 	  grep -vE '^(#|nvidia-|cuda-|triton)' constraints.txt; } > constraints.new
 	mv constraints.new constraints.txt

@@ -4,6 +4,8 @@ One run:     python experiments/distorted_mnist.py --workdir runs/one \
                  --config configs/distorted_mnist.py:RTS,ST-FCN,TPS
 The table:   python scripts/sweep.py configs/distorted_mnist.py --runs-dir runs/table1
 A part:      python scripts/sweep.py configs/distorted_mnist.py:R,E,ST-FCN --runs-dir runs/table1
+Settings:    python scripts/sweep.py configs/distorted_mnist.py:R,ST-FCN --runs-dir runs/search \
+                 --search 20
 
 A selection names, in any order and any case, separated by commas:
 
@@ -29,6 +31,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default,
@@ -157,3 +160,12 @@ def sweep(selection: str = "") -> list[str]:
     heads = [m for m in models if m in plain]
     heads += [f"{m},{t}" for m in models if m in transformed for t in transforms]
     return [",".join(parts) for parts in itertools.product(distortions, heads, recipes)]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "optimizer.weight_decay": Range(low=0.0, high=0.3),
+        "model.dropout": Range(low=0.0, high=0.5),
+    }

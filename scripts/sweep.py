@@ -1,21 +1,29 @@
-r"""Train every run of a sweep on this machine; called again, go on where it stopped.
+r"""Train every run of a sweep, here or on a cluster; called again, go on where it stopped.
 
   python scripts/sweep.py configs/distorted_mnist.py --runs-dir runs/table1
   python scripts/sweep.py configs/distorted_mnist.py:R,E,ST-FCN --runs-dir runs/table1 \
       --workers 4 --minutes 50 -- --config.seeds="(0,1,2)"
   python scripts/sweep.py configs/distorted_mnist.py --runs-dir runs/table1 --status
+  python scripts/sweep.py configs/distorted_mnist.py --runs-dir runs/table1 \
+      --launcher slurm --partition gpu --gpus 1 --pack 8
+  python scripts/sweep.py configs/distorted_mnist.py:R,FCN --runs-dir runs/search --search 20
 
 The config file declares its sweep and says what a selection may name; experiments/NAME.py trains
 configs/NAME.py. What follows a -- overrides fields of all runs. A run's directory is named after
 its config and what overrides change in it, so call with the same overrides to continue; only those
-of config.runtime may differ. Each directory has the run's record, checkpoints and log.txt.
+of config.runtime may differ. Each directory has the run's record, checkpoints and log.txt; the
+runs directory's manifest.json has the command of each.
 
 Finished runs are left alone, others begin or continue. When the minutes are over, or on Ctrl-C or
 SIGTERM, the running ones save and stop; a second Ctrl-C stops them without saving. On one GPU,
-use --workers 1.
+use --workers 1. With --launcher slurm, runs are submitted that neither are done, nor wait or run
+already, nor failed too often; docs/clusters.md tells more.
+
+--search tries settings in the ranges that the config declares, and chooses by validation error.
+Test errors are measured for what was chosen, and for nothing else.
 
 Exit codes: 0 all runs are done; 1 some failed, the others are done; 2 wrong command line or config,
-nothing was started; 75 interrupted, or some run in another process: call again for the rest.
+nothing was started; 75 interrupted, or some run in another process or job: call again for the rest.
 """
 
 import argparse
@@ -31,9 +39,13 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
+from stn_jax.launch import search, slurm
 from stn_jax.launch.cli import one_line_errors
 from stn_jax.launch.local import execute
-from stn_jax.launch.sweep import LOG, Progress, Run, expand, inspect
+from stn_jax.launch.manifest import write_manifest
+from stn_jax.launch.profile import Profile, add_flags, read_profile
+from stn_jax.launch.slurm_queue import cancel_jobs
+from stn_jax.launch.sweep import LOG, Progress, Run, expand, inspect, load_sweep
 from stn_jax.training.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 STATES = ("done", "running", "interrupted", "waiting", "failed")
@@ -45,24 +57,118 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, overrides = parse(argv[:cut]), argv[cut + 1 :]
     config_file, _, selection = args.config.partition(":")
     with one_line_errors(Exception, code=EXIT_USAGE):
-        runs = expand(config_file, selection, args.runs_dir, overrides)
-    with one_line_errors(OSError, code=EXIT_FAILED):
-        before = {run.name: inspect(run) for run in runs}
-        if args.status:
-            print(table(runs, before))
-        elif args.dry_run:
-            print(commands(runs, before))
+        profile = read_profile(args)
+        if args.search:
+            searches = open_searches(args, overrides)
+            known = [run for found in searches for run in found.known_runs()]
+            runs = known if looks_only(args) else next_runs(searches, args, profile)
         else:
-            print(f"{len(runs)} runs: {counts(before)}.", flush=True)
-            with Display(runs, before) as display:
-                after = execute(
-                    runs, workers=args.workers, seconds=60 * args.minutes, report=display.report
-                )
-            print(summary(runs, after))
-            code = exit_code(after)
-            if code == EXIT_INTERRUPTED:
-                print("The same command continues.")
-            sys.exit(code)
+            runs = expand(config_file, selection, args.runs_dir, overrides)
+    with one_line_errors(OSError, RuntimeError, code=EXIT_FAILED):
+        if looks_only(args):
+            print(shown(runs, args, profile))
+        elif args.search:
+            sys.exit(searched(searches, runs, args, profile))
+        else:
+            sys.exit(trained(runs, args, profile))
+
+
+def looks_only(args: argparse.Namespace) -> bool:
+    """Tell whether nothing is to be trained."""
+    return args.status or args.dry_run or args.cancel
+
+
+def trained(runs: Sequence[Run], args: argparse.Namespace, profile: Profile) -> int:
+    """Begin or continue runs, and return the exit code."""
+    states = launch(runs, args, profile)
+    code = exit_code(states)
+    if code == EXIT_INTERRUPTED:
+        print("The same command continues.")
+    return code
+
+
+def launch(runs: Sequence[Run], args: argparse.Namespace, profile: Profile) -> dict[str, Progress]:
+    """Begin or continue runs; returns when they have ended or, on a cluster, been submitted."""
+    write_manifest(args.runs_dir, runs)
+    if args.launcher == "slurm":
+        states, packs = slurm.submit(runs, profile, runs_dir=args.runs_dir)
+        print(f"Submitted {sum(map(len, packs))} runs in {len(packs)} jobs.")
+    else:
+        before = {run.name: inspect(run) for run in runs}
+        print(f"{len(runs)} runs: {counts(before)}.", flush=True)
+        seconds = math.inf if args.minutes is None else 60 * args.minutes
+        with Display(runs, before) as display:
+            states = execute(runs, workers=args.workers, seconds=seconds, report=display.report)
+    print(summary(runs, states))
+    return states
+
+
+def shown(runs: Sequence[Run], args: argparse.Namespace, profile: Profile) -> str:
+    """Do as --status, --dry-run or --cancel say, and return what they print."""
+    if args.launcher == "local":
+        states = {run.name: inspect(run) for run in runs}
+        return table(runs, states) if args.status else commands(runs, states)
+    places = slurm.find_places(args.runs_dir)
+    if args.cancel:
+        found = (places[run.name] for run in runs if run.name in places)
+        jobs = sorted({place.job.id for place in found if place.active})
+        cancel_jobs(jobs)
+        return f"Cancelled jobs: {' '.join(jobs) or 'none'}."
+    states = {run.name: slurm.inspect_in(places, run) for run in runs}
+    if args.status:
+        return table(runs, states)
+    packs = slurm.plan(runs, profile, places=places)
+    options = slurm.sbatch_options(profile, "stn-...")
+    return jobs_text(packs, options) + "\n" + summary(runs, states)
+
+
+def open_searches(args: argparse.Namespace, overrides: Sequence[str]) -> list[search.Search]:
+    """Return a search for each run of the sweep."""
+    config_file, _, selection = args.config.partition(":")
+    return search.open_searches(
+        config_file,
+        load_sweep(config_file),
+        selection,
+        args.runs_dir,
+        overrides=overrides,
+        sampler=args.sampler,
+        seed=args.search_seed,
+    )
+
+
+def next_runs(
+    searches: Sequence[search.Search], args: argparse.Namespace, profile: Profile
+) -> list[Run]:
+    """Return the trials that are to be trained next or, once all are known, what was chosen."""
+    if any(found.is_open(args.search) for found in searches):
+        at_once = profile.at_once * profile.pack if args.launcher == "slurm" else args.workers
+        return [run for s in searches for run in s.next_runs(args.search, at_once=at_once)]
+    return [found.final_run() for found in searches]
+
+
+def searched(
+    searches: Sequence[search.Search],
+    runs: Sequence[Run],
+    args: argparse.Namespace,
+    profile: Profile,
+) -> int:
+    """Train all trials, then what was chosen among them, and return the exit code."""
+    while any(found.is_open(args.search) for found in searches):
+        states = launch(runs, args, profile)
+        for found in searches:
+            found.tell(states)
+        if exit_code(states) == EXIT_INTERRUPTED:
+            print("The same command continues.")
+            return EXIT_INTERRUPTED
+        runs = next_runs(searches, args, profile)
+    search.write_chosen(searches, args.runs_dir)
+    for found in searches:
+        chosen = found.choose()
+        print(
+            f"{found.name}: {chosen.settings}, validation error {chosen.error:.2f} %, "
+            f"the lowest of {chosen.count} trials. Now on the test set:"
+        )
+    return trained(runs, args, profile)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -86,12 +192,30 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help=f"runs at a time, each on its share of the CPU cores; one per two cores: {workers}",
     )
     parser.add_argument(
-        "--minutes", metavar="M", type=positive(float), default=math.inf, help="time to stop after"
+        "--minutes",
+        metavar="M",
+        type=positive(float),
+        help="time to stop after; of a Slurm job, its time limit",
     )
+    parser.add_argument(
+        "--launcher", choices=["local", "slurm"], default="local", help="where runs are trained"
+    )
+    parser.add_argument(
+        "--search", metavar="N", type=positive(int), help="try N settings for each run"
+    )
+    parser.add_argument(
+        "--sampler", choices=search.SAMPLERS, default="tpe", help="how they are chosen; tpe"
+    )
+    parser.add_argument("--search-seed", metavar="N", type=int, default=0, help="of the sampler; 0")
+    add_flags(parser)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--status", action="store_true", help="print how far each run is; no more")
     only.add_argument("--dry-run", action="store_true", help="print what would run; no more")
-    return parser.parse_args(argv)
+    only.add_argument("--cancel", action="store_true", help="cancel the runs' Slurm jobs; no more")
+    args = parser.parse_args(argv)
+    if args.cancel and args.launcher == "local":
+        parser.error("--cancel needs --launcher slurm: Ctrl-C stops runs of this machine.")
+    return args
 
 
 def positive(kind: type):
@@ -172,8 +296,9 @@ def summary(runs: Sequence[Run], states: dict[str, Progress]) -> str:
     """Return what became of the runs, and where to read why some failed."""
     lines = [f"{len(runs)} runs: {counts(states)}."]
     for run in runs:
-        if states[run.name].state == "failed":
-            lines.append(f"{run.name} failed ({run.workdir / LOG}): {states[run.name].message}")
+        progress = states[run.name]
+        if progress.state == "failed":
+            lines.append(f"{run.name} failed ({run.workdir / LOG}): {progress.message}")
     return "\n".join(lines)
 
 
@@ -193,13 +318,14 @@ def table(runs: Sequence[Run], states: dict[str, Progress]) -> str:
         error = None if progress.error is None else f"{progress.error:.2f}"
         time = tqdm.format_interval(progress.seconds) if progress.seconds else None
         rows.append([run.name, progress.state, f"{progress.step}/{run.num_steps}", error, time])
-    grid = tabulate(
-        rows,
-        ["run", "state", "steps", "error %", "time"],
-        colalign=("left", "left", "right", "right", "right"),
-        disable_numparse=True,
-        missingval="-",
-    )
+    head = ["run", "state", "steps", "error %", "time"]
+    align = ["left", "left", "right", "right", "right"]
+    # Why some failed stands below the table.
+    others = {name: now.message for name, now in states.items() if now.state != "failed"}
+    if any(others.values()):
+        head, align = [*head, "where"], [*align, "left"]
+        rows = [[*row, others.get(row[0]) or None] for row in rows]
+    grid = tabulate(rows, head, colalign=align, disable_numparse=True, missingval="-")
     return f"{grid}\n\n{summary(runs, states)}"
 
 
@@ -210,6 +336,15 @@ def commands(runs: Sequence[Run], states: dict[str, Progress]) -> str:
         + ("" if states[run.name].state in ("done", "running") else f"\n{shlex.join(run.command)}")
         for run in runs
     )
+
+
+def jobs_text(packs: Sequence[Sequence[Run]], options: dict[str, object]) -> str:
+    """Return the jobs that would be submitted: what they ask for, and their runs' commands."""
+    lines = [f"# sbatch: {name}={value}" for name, value in options.items()]
+    for number, pack in enumerate(packs):
+        lines.append(f"# job {number}: {', '.join(run.name for run in pack)}")
+        lines += [shlex.join(run.command) for run in pack]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

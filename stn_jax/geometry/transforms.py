@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -119,7 +120,9 @@ def restricted(
         max_angle=max_angle, min_scale=min_scale, max_scale=max_scale, max_shift=max_shift
     )
     identity = similarity.similarity_identity(parts)
-    similarity.similarity_to_affine(identity[None], parts, limits=limits)  # raises on wrong limits
+    # Raises on wrong limits, and computes nothing: several processes have to meet before JAX does.
+    to_affine = functools.partial(similarity.similarity_to_affine, parts=parts, limits=limits)
+    jax.eval_shape(to_affine, identity[None])
     generate = functools.partial(similarity.similarity_grid, parts=parts, limits=limits)
     return Transform("_".join(parts), identity, generate)
 

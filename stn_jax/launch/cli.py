@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from stn_jax.launch.memory import keep_freed_memory
 from stn_jax.training import Problem, fit
 from stn_jax.training.errors import EXIT_FAILED, EXIT_USAGE, RunError
+from stn_jax.training.processes import join
 
 
 def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, config: str) -> None:
@@ -29,6 +30,12 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
     """
     config_flag = config_flags.DEFINE_config_file("config", help_string="FILE[:SELECTION]")
     workdir_flag = flags.DEFINE_string("workdir", None, "The run's own directory.")
+    distributed_flag = flags.DEFINE_bool("distributed", False, "Join other processes of the run.")
+    place_flags = (
+        flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of several processes."),
+        flags.DEFINE_integer("num_processes", None, "How many processes train the run."),
+        flags.DEFINE_integer("process_id", None, "Which of them this is, from 0."),
+    )
 
     def parse(argv: list[str]) -> list[str]:
         if {"--help", "-help", "-h", "--helpshort"} & set(argv):
@@ -51,6 +58,8 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         # trained there, such as an encoder: that is interrupted like any run.
         usage = (ValueError, KeyError, FileNotFoundError, RunError)
         with one_line_errors(*usage, code=EXIT_USAGE):
+            if distributed_flag.value:
+                join(*(flag.value for flag in place_flags))
             problem = make_problem(run_config)
         with one_line_errors(RunError, OSError, code=EXIT_FAILED):
             fit(run_config, problem, workdir, name=run_config.name)
@@ -80,7 +89,10 @@ def _help(description: str, config: str) -> str:
         f"{description.strip()}\n\n"
         f"  --config FILE[:SELECTION]   {config}: see below\n"
         "  --workdir DIR               the run's own directory; continued if it exists\n"
-        "  --config.FIELD=VALUE        override a field\n\n"
+        "  --config.FIELD=VALUE        override a field\n"
+        "  --distributed               train together with other processes; the environment tells\n"
+        "                              which (Slurm, MPI, TPU pod), or --coordinator HOST:PORT,\n"
+        "                              --num_processes N and --process_id I\n\n"
         f"{config}\n\n{module.__doc__.strip()}\n\nFields and defaults:\n\n{defaults}\n"
     )
 

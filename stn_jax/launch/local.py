@@ -11,6 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
 
 from stn_jax.launch.sweep import LOG, Progress, Run, inspect, is_locked, note_exit, read_progress
 
@@ -35,8 +37,8 @@ def execute(
     """Begin or continue each run that is not done, some at a time.
 
     When the time is up, or on SIGTERM or Ctrl-C, the processes get SIGTERM: they save and end.
-    A further SIGTERM or Ctrl-C ends them at once. A run that fails leaves the others alone, and
-    one that another process trains already is left to that.
+    A second Ctrl-C ends them at once; further SIGTERMs do not, for schedulers send several. A run
+    that fails leaves the others alone, and one that another process trains already is left to that.
 
     Args:
       runs: the runs.
@@ -66,7 +68,7 @@ def execute(
                 for worker in active:
                     worker.process.terminate()
                     note(worker.run, _running(worker.run, "asked to save and stop"))
-            if len(stops) > 1 and not killed:
+            if stops.count(signal.SIGINT) > 1 and not killed:
                 killed = True
                 for worker in active:
                     worker.process.kill()
@@ -104,10 +106,7 @@ def cpu_shares(workers: int) -> list[list[int]]:
 
 
 def _start(run: Run, cpus: Sequence[int]) -> _Worker:
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    now = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-    with (run.workdir / LOG).open("a") as log, _pinned(cpus):
-        print(f"sweep: {now} {shlex.join(run.command)}", file=log, flush=True)
+    with open_log(run, run.command) as log, _pinned(cpus):
         process = subprocess.Popen(
             run.command,
             stdin=subprocess.DEVNULL,
@@ -116,6 +115,22 @@ def _start(run: Run, cpus: Sequence[int]) -> _Worker:
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks to stop.
         )
     return _Worker(run, process, cpus)
+
+
+def open_log(run: Run, command: Sequence[str], *, suffix: str = "") -> TextIO:
+    """Open a run's log for a process that begins.
+
+    Args:
+      run: the run.
+      command: of the process.
+      suffix: tells logs of several processes apart.
+    """
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    path = (run.workdir / LOG).with_stem(Path(LOG).stem + suffix)
+    now = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
+    log = path.open("a")
+    print(f"sweep: {now} {shlex.join(command)}", file=log, flush=True)
+    return log
 
 
 def _running(run: Run, message: str = "") -> Progress:

@@ -1,9 +1,11 @@
 """Sweeps: the runs that a config declares, and how far each has come; not where they run.
 
-A config file declares its sweep as `sweep(selection)`, which gives selections of its `get_config`.
-Its experiment has the same name: configs/x.py is trained by experiments/x.py beside it.
+A config file declares its sweep as `sweep(selection)`, which gives selections of its `get_config`,
+or settings with values of fields as well (see `stn_jax.launch.expand`). Its experiment has the same
+name: configs/x.py is trained by experiments/x.py beside it.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -14,17 +16,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from stn_jax.launch.cli import fields, load_config_module
+from stn_jax.launch.expand import SELECTION, Settings, as_overrides, as_settings
 from stn_jax.training.errors import EXIT_INTERRUPTED, RunError
 from stn_jax.training.loop import LOCK
 from stn_jax.training.records import FILE_NAME, read_lines
 
 LOG = "log.txt"
 EXIT_NOTE = "sweep: exit code "
+# A run that was asked to stop, before or after it could save, did not fail.
+HARMLESS = (EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGUSR2)
 MAX_NAME_LENGTH = 150  # file systems allow 255 bytes
 
 
@@ -81,10 +87,44 @@ def expand(
       Exception: of any kind, if a file is missing or if the config does not take the selection or
         an override.
     """
-    config_file = Path(config_file)
+    module = load_sweep(config_file)
+    declared = [as_settings(item) for item in module.sweep(selection)]
+    return make_runs(config_file, module, declared, runs_dir, overrides)
+
+
+def load_sweep(config_file: str | Path) -> ModuleType:
+    """Import a config file that declares a sweep.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it declares none.
+    """
     module = load_config_module(config_file)
     if not hasattr(module, "sweep"):
         raise ValueError(f"{config_file} declares no sweep(selection).")
+    return module
+
+
+def make_runs(
+    config_file: str | Path,
+    module: ModuleType,
+    declared: Sequence[Settings],
+    runs_dir: str | Path,
+    overrides: Sequence[str] = (),
+) -> list[Run]:
+    """Return the runs of some settings; those that are the same count once.
+
+    Args:
+      config_file: the config file.
+      module: what it has, as `load_sweep` gives it.
+      declared: the settings of each run.
+      runs_dir: as in `expand`.
+      overrides: as there; of a field that both set they count.
+
+    Raises:
+      Exception: as there.
+    """
+    config_file = Path(config_file)
     experiment = os.path.normpath(config_file.parent / ".." / "experiments" / config_file.name)
     if not Path(experiment).is_file():
         raise FileNotFoundError(f"{config_file} is trained by {experiment}, which is not there.")
@@ -93,8 +133,10 @@ def expand(
             raise ValueError(f"an override is --config.FIELD=VALUE, not {override!r}.")
 
     runs, configs = [], {}
-    for part in module.sweep(selection):
-        config = _override(module.get_config(part), overrides)
+    for settings in declared:
+        part = settings.get(SELECTION, "")
+        changes = (*as_overrides(settings), *overrides)
+        config = _override(module.get_config(part), changes)
         name = _name(module.get_config(part), config)
         if name in configs:
             if configs[name] == config:  # the selection named it twice
@@ -103,7 +145,7 @@ def expand(
         configs[name] = config
         workdir = Path(runs_dir) / name
         place = ("--config", f"{config_file}:{part}".rstrip(":"), "--workdir", str(workdir))
-        command = (sys.executable, experiment, *place, *overrides)
+        command = (sys.executable, experiment, *place, *changes)
         runs.append(Run(name, workdir, config.training.num_steps, command))
     return runs
 
@@ -181,8 +223,18 @@ def note_exit(run: Run, code: int) -> None:
       run: the run.
       code: its exit code, or minus the number of the signal that killed it.
     """
-    with (run.workdir / LOG).open("a") as log:
+    # On a full disk it cannot be noted: the run counts as interrupted.
+    with contextlib.suppress(OSError), (run.workdir / LOG).open("a") as log:
         log.write(f"\n{EXIT_NOTE}{code}\n")
+
+
+def count_failures(run: Run) -> int:
+    """Count how many of the run's processes failed, from its log."""
+    log = run.workdir / LOG
+    if not log.exists():
+        return 0
+    codes = re.findall(rf"^{EXIT_NOTE}(-?\d+)$", log.read_text(errors="replace"), re.MULTILINE)
+    return sum(int(code) not in HARMLESS for code in codes)
 
 
 def _failure(log: Path) -> str:
@@ -196,7 +248,7 @@ def _failure(log: Path) -> str:
     if not end or not end[-1].startswith(EXIT_NOTE):
         return ""
     code = int(end[-1].removeprefix(EXIT_NOTE))
-    if code in (EXIT_INTERRUPTED, -signal.SIGTERM):
+    if code in HARMLESS:
         return ""
     if code < 0:
         return f"killed by signal {-code} ({signal.strsignal(-code)})"

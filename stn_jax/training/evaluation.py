@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from stn_jax.training.sharding import compile_for, divide
+from stn_jax.training.processes import must_wait
+from stn_jax.training.sharding import compile_for, divide, feed
 from stn_jax.training.state import TrainState
 from stn_jax.training.step import over_seeds
 from stn_jax.training.streaming import Streamed, positions, stream_examples
@@ -51,9 +52,9 @@ def make_evaluation(
             batches = _batches(data, count, batch_size)
         sums: list[dict[str, jax.Array]] = []
         for batch_and_mask in batches:
-            sums.append(totals(state, batch_and_mask))
+            sums.append(totals(state, feed(batch_and_mask, mesh)))
             # One batch waits while another is measured, and no more: their images need memory.
-            jax.block_until_ready(sums[-2:-1])
+            jax.block_until_ready(sums[-1:] if must_wait() else sums[-2:-1])
         fetched = jax.device_get(sums)
         return {
             name: (sum(np.float64(part[name]) for part in fetched) / count).tolist()

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import itertools
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from stn_jax.training.checkpoints import Checkpoints
 from stn_jax.training.errors import ConfigError, Diverged, Interrupted, RunError
 from stn_jax.training.evaluation import make_evaluation
 from stn_jax.training.optim import make_optimizer
+from stn_jax.training.processes import agree_to_stop, leads, must_wait, several
 from stn_jax.training.records import Record
 from stn_jax.training.sharding import copy_to_all, make_mesh
 from stn_jax.training.state import TrainState, create_state
@@ -87,8 +89,9 @@ def fit(
     mesh = make_mesh(runtime.num_devices)
     _check(config, 1 if mesh is None else mesh.size)
     optimizer = make_optimizer(config.optimizer, training.num_steps)
-    state = copy_to_all(create_state(problem.init, optimizer, config.seeds), mesh)
+    state = create_state(problem.init, optimizer, config.seeds)
     num_params = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+    state = copy_to_all(state, mesh)
 
     workdir = Path(workdir)
     header = {
@@ -98,17 +101,20 @@ def fit(
         "data": problem.description,
     }
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_exclusive(workdir))
-        record = Record(workdir, header)
+        if leads():
+            stack.enter_context(_exclusive(workdir))
+        record = Record(workdir, header, writes=leads())
         if record.finished:
             print(f"{name}: finished before, nothing to do ({record.path}).")
             return None
+        # Before the checkpoints, for these are to be complete before signals kill again.
+        stop = stack.enter_context(_StopRequests())
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir / CHECKPOINTS)))
         window = _Window()
         if checkpoints.latest_step is not None:
             state, progress = checkpoints.restore(state)
             window = _Window(**progress)
-        step = int(state.step[0])
+        step = int(np.asarray(state.step)[0])
         record.resume(step)
 
         train_call = make_train_call(
@@ -129,8 +135,7 @@ def fit(
         data = _data_of_calls(config, problem, step, mesh)
         examples_per_step = training.batch_size * len(config.seeds)
         bar = stack.enter_context(_progress_bar(name, step, training.num_steps, examples_per_step))
-        summaries = stack.enter_context(Summaries(workdir, enabled=runtime.tensorboard))
-        stop = stack.enter_context(_StopRequests())
+        summaries = stack.enter_context(Summaries(workdir, enabled=runtime.tensorboard and leads()))
         started = time.monotonic() - record.seconds
         unread: list[tuple[int, Any]] = []
 
@@ -142,13 +147,13 @@ def fit(
                 last or step % every == 0
                 for every in (training.log_every, training.eval_every, runtime.checkpoint_every)
             )
-            stopping = stop.requested and not last
+            stopping = stop.has_come(step // runtime.steps_per_call) and not last
             save |= stopping
 
             # A call's metrics are read while the next one runs, and all of them before anything
             # is written: a checkpoint never follows a loss that is not finite.
             unread.append((step, metrics))
-            keep = 0 if log or measure or save else 1
+            keep = 0 if log or measure or save or must_wait() else 1
             while len(unread) > keep:
                 end, values = unread.pop(0)
                 values = jax.device_get(values)
@@ -205,13 +210,14 @@ def _data_of_calls(
     """Iterate over the data of each call from a step on: always the same, or read on the host."""
     if problem.read is None:
         return itertools.repeat(copy_to_all(problem.data, mesh))
-    return stream(
+    calls = stream(
         problem.read,
         config.seeds,
         start=step,
         stop=config.training.num_steps,
         steps_per_call=config.runtime.steps_per_call,
     )
+    return (copy_to_all(data, mesh) for data in calls) if several() else calls
 
 
 class _Window:
@@ -240,20 +246,34 @@ class _Window:
 
 
 class _StopRequests(contextlib.AbstractContextManager):
-    """Notes SIGTERM and Ctrl-C, for the loop to stop between two calls; a second one kills."""
+    """Notes SIGTERM, SIGUSR2 and Ctrl-C, for the loop to stop between two calls.
 
-    requested = False
+    A second Ctrl-C kills. Of the other two any number may come: schedulers signal all processes of
+    a job, and launchers, who were signalled too, pass it on. Several processes that train together
+    have to stop after the same call: SIGTERM is left to JAX then, and others are turned into it.
+    """
+
+    _requested = False
 
     def __enter__(self):
         # Only the main thread may set handlers; elsewhere (notebooks, tests) signals keep theirs.
         main = threading.current_thread() is threading.main_thread()
-        self._signals = (signal.SIGTERM, signal.SIGINT) if main else ()
-        self._previous = {s: signal.signal(s, self._note) for s in self._signals}
+        handlers = {signal.SIGUSR2: self._note, signal.SIGINT: self._note}
+        if not several():
+            handlers[signal.SIGTERM] = self._note
+        self._previous = {s: signal.signal(s, h) for s, h in handlers.items() if main}
         return self
 
+    def has_come(self, call: int) -> bool:
+        """Tell whether to stop after a call; to be asked after each."""
+        return agree_to_stop(call) if several() else self._requested
+
     def _note(self, number: int, _frame: Any) -> None:
-        self.requested = True
-        signal.signal(number, signal.SIG_DFL)
+        self._requested = True
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        if several():
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def __exit__(self, *exc_info):
         for number, handler in self._previous.items():
@@ -282,7 +302,7 @@ def _progress_bar(name: str, step: int, num_steps: int, examples_per_step: int) 
         unit_scale=True,
         dynamic_ncols=True,
         smoothing=0.05,
-        disable=None,
+        disable=None if leads() else True,
     )
 
 

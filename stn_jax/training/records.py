@@ -33,18 +33,20 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 class Record:
     """The record of one run, opened for writing."""
 
-    def __init__(self, workdir: Path, header: dict[str, Any]):
+    def __init__(self, workdir: Path, header: dict[str, Any], *, writes: bool = True):
         """Open the record in a work directory, or begin it.
 
         Args:
           workdir: where the record lies.
           header: the content of the "run" line.
+          writes: whether the file changes; of several processes that train the run, one does that.
 
         Raises:
           ConfigError: if the directory holds the record of a different run; the message names
             the fields that differ.
         """
         self.path = Path(workdir) / FILE_NAME
+        self._writes = writes
         header = json.loads(json.dumps({"kind": "run", **header}))
         self._lines = read_lines(self.path) if self.path.exists() else []
         if self._lines:
@@ -81,12 +83,16 @@ class Record:
         """Append a line; numbers are rounded to 6 significant digits."""
         line = {"kind": kind, "step": step, **_rounded(fields)}
         self._lines.append(line)
+        if not self._writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def _rewrite(self) -> None:
+        if not self._writes:
+            return
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w") as file:
             file.writelines(json.dumps(line) + "\n" for line in self._lines)
@@ -120,6 +126,7 @@ def environment() -> dict[str, Any]:
             "platform": device.platform,
             "kind": device.device_kind,
             "count": jax.device_count(),
+            "processes": jax.process_count(),
             "cpu": _cpu_name(),
             "cores": os.cpu_count(),
         },

@@ -1,0 +1,210 @@
+"""Sweeps on Slurm: job arrays of packs of runs, through submitit.
+
+What was submitted stands in runs_dir/slurm/submissions.jsonl: an array's name, which no other one
+has, and which runs each of its jobs has. It is written before the array is submitted: a run is
+never in the queue without it being known, whenever this program is killed.
+"""
+
+import datetime
+import json
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stn_jax.launch.files import exclusive
+from stn_jax.launch.profile import Profile
+from stn_jax.launch.slurm_job import Pack
+from stn_jax.launch.slurm_queue import Job, active_jobs, ended_jobs
+from stn_jax.launch.sweep import Progress, Run, count_failures, inspect
+
+FOLDER = "slurm"
+SUBMISSIONS = "submissions.jsonl"
+# States of jobs that ended through no fault of ours do not count: those of preempted jobs, of
+# nodes that died, of time limits, and of jobs that were cancelled.
+FAULTS = ("FAILED", "OUT_OF_MEMORY", "BOOT_FAIL")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the cluster a run is, or was last.
+
+    Attributes:
+      job: the job that it belongs to.
+      active: whether that job waits or runs.
+      faults: jobs that died under the run.
+      log: what that job printed.
+    """
+
+    job: Job
+    active: bool
+    faults: int
+    log: Path
+
+
+def find_places(runs_dir: Path) -> dict[str, Place]:
+    """Ask Slurm where the runs of a directory are; those that were never submitted are left out.
+
+    Raises:
+      RuntimeError: if Slurm does not answer.
+    """
+    submissions = _read(runs_dir)
+    if not submissions:
+        return {}
+    active = [job for job in active_jobs() if job.name in submissions]
+    ids = [submission["job"] for submission in submissions.values() if submission["job"]]
+    ended = [job for job in ended_jobs(ids) if job.name in submissions]
+    places: dict[str, Place] = {}
+    by_position = {(job.name, job.index): (job, False) for job in ended}
+    by_position |= {(job.name, job.index): (job, True) for job in active}
+    for name, submission in submissions.items():  # the oldest first
+        for index, pack in enumerate(submission["packs"]):
+            unknown = Job(submission["job"] or "?", name, "UNKNOWN")
+            job, is_active = by_position.get((name, index), (unknown, False))
+            log = runs_dir / FOLDER / name / f"{job.id}_0_log.out"
+            for run in pack:
+                before = places.get(run)
+                faults = (before.faults if before else 0) + (job.state in FAULTS)
+                if before and before.active:
+                    job, is_active, log = before.job, True, before.log
+                places[run] = Place(job, is_active, faults, log)
+    return places
+
+
+def inspect_in(places: Mapping[str, Place], run: Run) -> Progress:
+    """Tell how far a run has come, and what its job does; to be asked after the places."""
+    progress = inspect(run)
+    place = places.get(run.name)
+    if place is None or progress.state == "done":
+        return progress
+    job = place.job
+    if progress.state == "running":
+        return replace(progress, message=f"in job {job.id}" if place.active else progress.message)
+    if place.active:
+        state = "waiting" if progress.state == "failed" else progress.state
+        why = f" ({job.reason})" if job.reason else ""
+        return replace(progress, state=state, message=f"job {job.id} {job.state.lower()}{why}")
+    if progress.state == "failed":
+        return progress
+    ended = f"job {job.id} ended: {job.state}; its log is {place.log}"
+    state = "failed" if job.state in FAULTS else progress.state
+    return replace(progress, state=state, message=ended)
+
+
+def submit(
+    runs: Sequence[Run], profile: Profile, *, runs_dir: Path
+) -> tuple[dict[str, Progress], list[list[Run]]]:
+    """Submit the runs that are not done, not in the queue, and have not failed too often.
+
+    Args:
+      runs: the runs.
+      profile: what their jobs need.
+      runs_dir: their directory.
+
+    Returns:
+      How far each run is, and the packs that were submitted.
+
+    Raises:
+      RuntimeError: if Slurm does not answer or refuses, or if submitit is missing, or if another
+        process submits runs of this directory.
+    """
+    folder = runs_dir / FOLDER
+    with exclusive(folder / "lock", busy=f"another process submits runs of {runs_dir}."):
+        packs = plan(runs, profile, places=find_places(runs_dir))
+        if packs:
+            name = f"stn-{secrets.token_hex(4)}"
+            names = [[run.name for run in pack] for pack in packs]
+            _append(runs_dir, {"name": name, "time": _now(), "packs": names})
+            _append(runs_dir, {"name": name, "job": _sbatch(packs, profile, folder / name)})
+        places = find_places(runs_dir)
+    return {run.name: inspect_in(places, run) for run in runs}, packs
+
+
+def plan(runs: Sequence[Run], profile: Profile, *, places: Mapping[str, Place]) -> list[list[Run]]:
+    """Divide what is to be submitted into packs, as even as they can be.
+
+    Args:
+      runs: all runs.
+      profile: says how many share a job.
+      places: where they are now.
+    """
+    left = []
+    for run in runs:
+        place = places.get(run.name)
+        progress = inspect_in(places, run)
+        active = place is not None and place.active
+        if progress.state in ("done", "running") or active:
+            continue
+        if progress.state == "failed" and attempts(run, place) >= profile.attempts:
+            continue
+        left.append(run)
+    count = math.ceil(len(left) / profile.pack)
+    bounds = [i * len(left) // count for i in range(count + 1)] if count else [0]
+    return [left[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def attempts(run: Run, place: Place | None) -> int:
+    """Count how often a run failed: by itself, or because its job could not begin."""
+    return max(count_failures(run), place.faults if place else 0)
+
+
+def sbatch_options(profile: Profile, name: str) -> dict[str, object]:
+    """Return what submitit is to ask for."""
+    options = {
+        "job_name": name,
+        "time": profile.minutes,
+        "signal_delay_s": profile.grace,
+        "nodes": profile.nodes,
+        "ntasks_per_node": profile.tasks_per_node,
+        "cpus_per_task": profile.cpus,
+        "array_parallelism": profile.at_once,
+        "setup": profile.setup or None,
+        # A node that dies gives its jobs back to the queue.
+        "additional_parameters": {"requeue": True, **profile.more},
+    }
+    for field in ("partition", "account", "qos"):
+        options[field] = getattr(profile, field) or None
+    options["gpus_per_node"] = profile.gpus or None
+    options["mem"] = f"{profile.memory_gb:g}GB" if profile.memory_gb else None
+    return {field: value for field, value in options.items() if value is not None}
+
+
+def _sbatch(packs: Sequence[Sequence[Run]], profile: Profile, folder: Path) -> str:
+    """Submit an array, or a single job, and return its id."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise RuntimeError(
+            '--launcher slurm needs submitit: pip install "stn-jax[cluster]".'
+        ) from error
+    # A folder of its own: Slurm may give an old id anew, and submitit's files go by ids.
+    executor = submitit.SlurmExecutor(folder)
+    executor.update_parameters(**sbatch_options(profile, folder.name))
+    jobs = [Pack(runs=pack, workers=profile.workers, restarts=profile.attempts) for pack in packs]
+    try:
+        with executor.batch():
+            submitted = [executor.submit(job) for job in jobs]
+    except submitit.core.utils.FailedJobError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RuntimeError(f"sbatch failed: {reason}") from error
+    return submitted[0].job_id.partition("_")[0]
+
+
+def _read(runs_dir: Path) -> dict[str, dict]:
+    """Return what was submitted, by name, the oldest first."""
+    path = runs_dir / FOLDER / SUBMISSIONS
+    found: dict[str, dict] = {}
+    for text in path.read_text().splitlines() if path.exists() else ():
+        line = json.loads(text)
+        found.setdefault(line["name"], {"job": ""}).update(line)
+    return found
+
+
+def _append(runs_dir: Path, line: dict) -> None:
+    with (runs_dir / FOLDER / SUBMISSIONS).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,120 @@
+"""Searches and manifests of scripts/sweep.py, over a toy experiment that needs no JAX."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import sweep
+
+CONFIG = """
+from ml_collections import ConfigDict
+from stn_jax.launch.expand import Range, grid, select, seeds
+
+def get_config(selection=""):
+    config = ConfigDict()
+    config.name = selection or "toy"
+    config.seeds = (0,)
+    config.data = ConfigDict({"evaluate_on": "test"})
+    config.training = ConfigDict({"num_steps": 4, "rate": 0.1})
+    return config
+
+def sweep(selection=""):
+    return grid(select("a"), seeds(2)) if selection == "seeds" else ["a", "b"]
+
+def search(selection=""):
+    return {"training.rate": Range(low=0.0, high=1.0)}
+"""
+
+# Its error is lowest at the rate 0.3; rates above 0.9 diverge.
+EXPERIMENT = """
+import json, sys
+from pathlib import Path
+flag1, config, flag2, workdir, *texts = sys.argv[1:]
+fields = dict(text.split("=", 1) for text in texts)
+rate = float(fields.get("--config.training.rate", 0.1))
+split = fields.get("--config.data.evaluate_on", "test")
+error = 100 * abs(rate - 0.3)
+lines = [
+    {"kind": "run"},
+    {"kind": "eval", "step": 4, "split": split, "loss": [1.0], "error": [error]},
+    {"kind": "end", "step": 4, "seconds": 1.0},
+]
+lines = lines[:1] if rate > 0.9 else lines
+Path(workdir, "record.jsonl").write_text("".join(json.dumps(x) + chr(10) for x in lines))
+sys.exit(3 if rate > 0.9 else 0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def toy(tmp_path, monkeypatch):
+    for folder, text in (("configs", CONFIG), ("experiments", EXPERIMENT)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "toy.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+def run_sweep(*arguments, selection=""):
+    try:
+        sweep.main([f"configs/toy.py:{selection}", "--runs-dir", "runs", *arguments])
+    except SystemExit as exit_:
+        return exit_.code or 0
+    return 0
+
+
+def splits():
+    """Return what the runs were evaluated on, by name."""
+    found = {}
+    for path in Path("runs").glob("*/record.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found[path.parent.name] = {line["split"] for line in lines if "split" in line}
+    return found
+
+
+def test_a_search_measures_test_errors_of_what_was_chosen_alone(capsys):
+    pytest.importorskip("optuna")
+    assert run_sweep("--search", "6", "--workers", "2") == 0
+    on = splits()
+    tested = [name for name, found in on.items() if found == {"test"}]
+    assert len(on) == 14 and len(tested) == 2
+    chosen = json.loads(Path("runs/chosen.json").read_text())
+    for name, found in chosen.items():
+        trials = [run for run in on if run.startswith(f"{name}+data.evaluate_on=validation")]
+        rates = [float(re.search(r"rate=([\d.e-]+)", run)[1]) for run in trials]
+        best = min(rates, key=lambda rate: abs(rate - 0.3))
+        assert f"{name}+training.rate={best}" in tested
+        assert found["settings"] == {"training.rate": best}
+    out = capsys.readouterr().out
+    assert re.search(r"a: .*validation error .* the lowest of \d trials. Now on the test set:", out)
+
+    assert run_sweep("--search", "6", "--workers", "2") == 0
+    assert splits() == on
+    assert run_sweep("--search", "6", "--status") == 0
+    out = capsys.readouterr().out
+    assert out.count("done") >= 10
+
+
+def test_a_search_without_ranges_or_optuna_starts_nothing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run_sweep("--search", "2") == 2
+    assert '--search needs Optuna: pip install "stn-jax[cluster]"' in capsys.readouterr().err
+    Path("configs/toy.py").write_text(CONFIG.replace("def search", "def find"))
+    assert run_sweep("--search", "2") == 2
+    assert "declares no search(selection)" in capsys.readouterr().err
+
+
+def test_the_manifest_has_the_commands_of_all_sweeps_of_a_directory():
+    assert run_sweep(selection="seeds") == 0
+    assert run_sweep() == 0
+    manifest = json.loads(Path("runs/manifest.json").read_text())
+    assert list(manifest) == ["a", "a+seeds=1", "b"]
+    entry = manifest["a+seeds=1"]
+    assert entry["steps"] == 4 and entry["command"][-1] == "--config.seeds=(1,)"
+    assert set(splits()) == set(manifest)
+
+
+def test_only_slurm_jobs_are_cancelled(capsys):
+    assert run_sweep("--cancel") == 2
+    assert "--cancel needs --launcher slurm" in capsys.readouterr().err

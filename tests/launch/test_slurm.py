@@ -116,8 +116,10 @@ class Cluster:
         wait_until(lambda: not any(is_locked(other) for other in hit), f"{name} to end runs")
         for other in hit:
             lines = read_lines(other.workdir / "record.jsonl")
-            if lines[-1]["kind"] != "end":  # it was faster
-                sessions = sum(line["kind"] == "session" for line in lines)
+            sessions = sum(line["kind"] == "session" for line in lines)
+            known = {(loss.run.name, loss.session) for loss in self.losses}
+            # It may have been faster, or not have begun again since the last fault.
+            if lines[-1]["kind"] != "end" and (other.name, sessions) not in known:
                 self.losses.append(Loss(name, other, last_step(other), sessions))
 
     def all_training(self) -> list[Run]:
@@ -162,10 +164,9 @@ class Cluster:
     def disk_full(self, _: Run) -> list[Run]:
         """Nothing can be written any more, until somebody makes room."""
         filler, hit = self.runs_dir / "filler", self.all_training()
-        with filler.open("wb") as file, contextlib.suppress(OSError):
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-                file.flush()
         wait_until(lambda: not any(map(is_locked, self.runs)), "the full disk to end runs")
         wait_until(lambda: not active_jobs(), "their jobs to end")
         filler.unlink()

@@ -95,9 +95,11 @@ class Cluster:
             if time.monotonic() > looked + 2:
                 looked = time.monotonic()
                 self.hurry()
+                if not active_jobs():
+                    break
             time.sleep(0.02)
         self.call("--status")
-        raise AssertionError("no run began to train.")
+        raise AssertionError("no run trains.")
 
     def job_of(self, run: Run) -> str:
         texts = (self.runs_dir / "slurm" / "submissions.jsonl").read_text().splitlines()

@@ -160,6 +160,7 @@ def sbatch_options(profile: Profile, name: str) -> dict[str, object]:
         "cpus_per_task": profile.cpus,
         "array_parallelism": profile.at_once,
         "setup": profile.setup or None,
+        "stderr_to_stdout": True,  # one log a job
         # A node that dies gives its jobs back to the queue.
         "additional_parameters": {"requeue": True, **profile.more},
     }

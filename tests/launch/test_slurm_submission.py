@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -326,3 +328,25 @@ def test_a_job_too_short_for_a_step_does_not_come_back_for_ever(monkeypatch):
         asked = in_job(monkeypatch, [toy("a", stuck)], signalled=[signal.SIGTERM], **env)
         assert bool(asked) == comes_back
         Path("asked.log").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_tasks_train_one_run_together_and_the_first_brings_the_job_back(monkeypatch, rank):
+    Path("squeue.txt").write_text("RUNNING\n")
+
+    def warn():
+        while not Path("began").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    thread = threading.Thread(target=warn)
+    thread.start()
+    run = toy("a")
+    env = {"SLURM_NTASKS": "2", "SLURM_PROCID": rank}
+    requeued = in_job(monkeypatch, [run], signalled=(), **env)
+    thread.join()
+    assert requeued == (["scontrol requeue 21"] if rank == "0" else [])
+    log = (run.workdir / ("log.txt" if rank == "0" else "log-1.txt")).read_text()
+    assert "--distributed --config.runtime.num_devices=0" in log
+    assert ("exit code 75" in log) == (rank == "0")
+    assert len(list(run.workdir.glob("log*"))) == 1

@@ -210,6 +210,7 @@ def test_the_loss_sees_no_positions(problem, state):
     jax.tree.map(np.testing.assert_array_equal, first, other)
 
 
+@pytest.mark.slow
 def test_seeds_have_sets_of_their_own_of_the_chosen_digit_and_split(folder):
     loaded, config = digits.load(), config_of(folder)
     sets = {}
@@ -248,6 +249,7 @@ def test_an_encoder_of_other_digits_is_refused(tmp_path):
         colocalisation.make_problem(config, ENCODERS)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_in_one_line(tmp_path):
     write_record(tmp_path / "encoder", ("R", "FCN", ""))
     option = f"--config.runtime.encoder_workdir={tmp_path / 'encoder'}"

@@ -70,6 +70,7 @@ def test_a_trained_run_is_animated(folder, tmp_path, capsys):
     assert "a.gif has 0." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_network_sees_the_digit_in_its_pose(folder):
     run = find_runs([folder])[0]
     shown = make_animations.animate(run, 5, 2)

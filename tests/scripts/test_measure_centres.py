@@ -55,6 +55,7 @@ def test_runs_become_figures(runs, tmp_path):
     assert matplotlib.image.imread(tmp_path / "ST-CNN_examples.png").std() > 0.05
 
 
+@pytest.mark.slow
 def test_the_figure_shows_the_network_that_was_tested(run):
     examples = apply_to_volumes(run, range(397))
     wrong = 100 * np.mean(examples.predictions != examples.labels)
@@ -72,6 +73,7 @@ def test_the_figure_shows_the_network_that_was_tested(run):
         np.testing.assert_allclose(read, examples.outputs[n], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_rows_are_inputs_and_outputs(runs, tmp_path, capsys):
     measure_centres.main([str(runs), "--out", str(tmp_path / "out/centres.md")])
     printed = capsys.readouterr().out

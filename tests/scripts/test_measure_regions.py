@@ -58,6 +58,7 @@ def test_runs_become_figures(runs, tmp_path):
     assert matplotlib.image.imread(path).std() > 0.05
 
 
+@pytest.mark.slow
 def test_the_figure_shows_what_the_network_saw(run):
     examples = apply_to_numbers(run, [3, 1])
     assert examples.inputs.shape == (2, 24, 24, 3)

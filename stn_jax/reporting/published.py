@@ -87,9 +87,9 @@ TABLE_5: dict[tuple[str, str], dict[str, float | None]] = {
 TABLE_5_NOTES = (
     "Published: Jaderberg et al. 2015, Table 5, which states neither iterations nor seeds.",
     "Correct: intersection over union with the pasted 28x28 square above 0.5.",
-    "Ours: each seed has 100 images of its own, on which several networks are trained, and an image "
-    "takes the box with the least loss among theirs; Eq. 8 without the gradient through the second "
-    "crop; one encoder for all seeds.",
+    "Ours: each seed has 100 images of its own, on which several networks are trained, and an "
+    "image takes the box with the least loss among theirs; Eq. 8 without the gradient through the "
+    "second crop; one encoder for all seeds.",
 )
 
 # A.3 shows one example of a trained network on extruded digits, and prints no error.

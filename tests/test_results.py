@@ -31,6 +31,8 @@ def test_a_record_is_whole_and_tells_where_it_comes_from(path):
     assert rest[-1]["kind"] == "end"
     assert rest[-1]["step"] == header["config"]["training"]["num_steps"]
     assert header["data"]["fingerprint"] == FINGERPRINTS[header["config"]["data"]["digits"]]
+    folders = [v for name, v in header["config"]["runtime"].items() if name.endswith("dir")]
+    assert not any(Path(folder).is_absolute() for folder in folders), "a folder of one machine"
     for session in (line for line in rest if line["kind"] == "session"):
         assert re.fullmatch("[0-9a-f]{12}", session["code"]), "code that was not committed"
         assert session["device"]["kind"]

@@ -1,6 +1,7 @@
 """Co-localisation (A.2): its problem from a config."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,12 +38,24 @@ class Draw(NamedTuple):
     place: jax.Array
 
 
+@dataclass(frozen=True)
+class SetProblem(Problem):
+    """A problem that also tells where its networks find the object.
+
+    Attributes:
+      find: function of (params, images of a set) giving each image's theta [N, 3], the network [N]
+        that it is of, and its loss [N].
+    """
+
+    find: Callable[[Any, ImageSet], tuple[jax.Array, ...]] = field(kw_only=True)
+
+
 def make_model(config: ConfigDict) -> Model:
     """Build the localisation network that a config describes."""
     return functional(lambda rngs: Colocaliser((*IMAGE, 1), **config.model, rngs=rngs))
 
 
-def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]) -> Problem:
+def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]) -> SetProblem:
     """Build networks, loss and sets as a config says; train the encoder first if there is none.
 
     Each seed has a set of its own, which is a part of its state: its images do not change, but they
@@ -99,22 +112,26 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
         # The sum, for networks are not to feel how many there are.
         return jnp.sum(each), (images, {"loss": jnp.mean(each), "error": error})
 
-    def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
-        # The loss of an image needs all others: the whole set, whichever of it is asked for.
+    def find(params: Any, images: ImageSet) -> tuple[jax.Array, ...]:
+        """Return each image's theta [N, 3], the network [N] that it is of, and its loss [N]."""
         place = jax.random.uniform(jax.random.key(0), (count, 2), minval=-1, maxval=1)
         theta, found, random = look(params, images.image, place)
         network, values = choose(found, random, hinge)
-        theta = _of(network, theta)
+        return _of(network, theta), network, values
+
+    def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
+        # The loss of an image needs all others: the whole set, whichever of it is asked for.
+        theta, _, values = find(params, images)
         result = {
             "loss": values,
             "error": wrong(theta, images.square),
             "ink_error": wrong(theta, images.ink),
             "overlap": geometry.intersection_over_union(boxes(theta), images.square),
-            "network": network,
         }
         return {name: value[index] for name, value in result.items()}
 
-    return Problem(
+    return SetProblem(
+        find=find,
         init=init,
         loss=loss,
         draw=draw,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -64,8 +63,8 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
         steps.append(int(state.step[0]))
         found.append(find(state.params))
     params, images_of_seed = jax.tree.map(lambda x: x[0], (state.params, state.model_state))
-    network = problem.measure(params, images_of_seed, jnp.arange(count))["network"]
-    way = np.stack(found)[:, network, np.arange(count)]
+    _, network, _ = problem.find(params, images_of_seed)
+    way = np.stack(found)[:, network[:count], np.arange(count)]
     return MovingBoxes(
         name=f"{config.name}, seed {config.seeds[0]}",
         images=np.asarray(images.image[..., 0]),

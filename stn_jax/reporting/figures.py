@@ -71,7 +71,7 @@ class ChannelExamples:
 
 
 # What curves show beside loss and error, if it was measured.
-OTHERS = {"digit_error": "error a digit in %", "overlap": "overlap with the sign's box"}
+OTHERS = {"digit_error": "error a digit in %", "overlap": "overlap with the object's box"}
 
 
 def save_curves(run: Run, path: Path) -> None:

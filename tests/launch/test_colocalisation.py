@@ -1,10 +1,7 @@
 """Co-localisation from the command line to its table and figure, in tiny form (C3, C4, C7)."""
 
 import json
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +21,9 @@ from stn_jax.launch.saved import open_state
 from stn_jax.models.colocaliser import triplet_hinge
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import ConfigError
+from tests.launching import ROOT, train
 from tests.reporting.synthetic import write_record
 
-ROOT = Path(__file__).parents[2]
 ENCODERS = load_config_module(ROOT / "configs" / "distorted_mnist.py").get_config
 STEPS = 20
 
@@ -43,27 +40,17 @@ def config_of(folder, selection="T,3"):
     return config
 
 
-def experiment(workdir, *options):
-    command = [
-        *(sys.executable, "experiments/colocalisation.py", "--workdir", workdir),
-        *("--config", "configs/colocalisation.py:T,3,quickstart", *options),
-    ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two seeds trained from the command line, and before that an encoder."""
     folder = tmp_path_factory.mktemp("colocalisation")
     config = config_of(folder)
-    options = [
-        *(f"--config.training.{n}={STEPS}" for n in ("num_steps", "log_every", "eval_every")),
-        f"--config.runtime.encoder_workdir={config.runtime.encoder_workdir}",
-        f"--config.encoder.num_steps={STEPS}",
-        *("--config.restarts=2", "--config.seeds=(3,5)"),
-    ]
-    done = experiment(folder / "runs" / "T-3", *options)
-    assert done.returncode == 0, done.stderr
+    settings = {
+        "runtime.encoder_workdir": config.runtime.encoder_workdir,
+        **{"encoder.num_steps": STEPS, "restarts": 2, "seeds": (3, 5)},
+    }
+    workdir = folder / "runs" / "T-3"
+    done = train("colocalisation", "T,3,quickstart", workdir, settings, steps=STEPS)
     assert "There is no encoder in" in done.stdout
     return folder
 
@@ -103,7 +90,7 @@ def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run)
     count = 30
     measured = problem.measure(state.params, state.model_state, jnp.arange(count))
     assert float(jnp.mean(measured["error"])) == pytest.approx(run.final_errors("test")[3])
-    network = np.asarray(measured["network"])
+    network = np.asarray(problem.find(state.params, state.model_state)[1])
     model = colocalisation.make_model(config_of(run.folder.parents[1]))
     theta = jax.vmap(lambda p: model.apply(p, {}, state.model_state.image)[0])(state.params)
     theta = np.asarray(theta)[network, np.arange(count)]
@@ -187,12 +174,11 @@ def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
 
 @pytest.mark.slow
 def test_boxes_find_the_toy_s_digits(tmp_path):
-    options = [
-        f"--config.runtime.encoder_workdir={tmp_path / 'encoder'}",
-        "--config.encoder.num_steps=500",
-        "--config.training.num_steps=400",
-    ]
-    experiment(tmp_path / "run", *options)
+    settings = {
+        "runtime.encoder_workdir": tmp_path / "encoder",
+        **{"encoder.num_steps": 500, "training.num_steps": 400},
+    }
+    train("colocalisation", "T,3,quickstart", tmp_path / "run", settings)
     assert find_runs([tmp_path / "run"])[0].final_errors("test")[0] < 50
 
 
@@ -252,8 +238,8 @@ def test_an_encoder_of_other_digits_is_refused(tmp_path):
 @pytest.mark.slow
 def test_what_is_wrong_is_said_in_one_line(tmp_path):
     write_record(tmp_path / "encoder", ("R", "FCN", ""))
-    option = f"--config.runtime.encoder_workdir={tmp_path / 'encoder'}"
-    done = experiment(tmp_path / "run", option)
+    settings = {"runtime.encoder_workdir": tmp_path / "encoder"}
+    done = train("colocalisation", "T,3,quickstart", tmp_path / "run", settings, check=False)
     assert done.returncode == 1 and not (tmp_path / "run").exists()
     assert done.stderr.startswith("colocalisation.py: the encoder has to be a CNN")
     assert done.stderr.count("\n") == 1

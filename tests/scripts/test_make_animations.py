@@ -8,7 +8,7 @@ from scripts import make_animations, make_figures
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.reporting.runs import find_runs
 from tests.reporting.synthetic import write_record
-from tests.scripts.test_make_figures import train
+from tests.scripts.test_make_figures import train_toy
 
 FRAMES = 16
 
@@ -16,7 +16,7 @@ FRAMES = 16
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "R-ST-FCN-Aff"
-    train("R,ST-FCN,Aff", folder)
+    train_toy("R,ST-FCN,Aff", folder)
     return folder
 
 

@@ -1,8 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -15,27 +12,19 @@ from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.launch.examples import missed_digits
 from stn_jax.launch.saved import evaluation_digits, open_network, rotation_degrees
 from stn_jax.reporting.runs import find_runs
+from tests.launching import train
 from tests.reporting.synthetic import write_record
 
-ROOT = Path(make_figures.__file__).parents[1]
 
-
-def train(selection, workdir):
-    """Train the quickstart for a few steps, from the command line."""
-    command = [
-        *(sys.executable, "experiments/distorted_mnist.py"),
-        *("--config", f"configs/distorted_mnist.py:{selection},quickstart"),
-        *("--workdir", workdir),
-        *(f"--config.training.{name}=20" for name in ("num_steps", "log_every", "eval_every")),
-        "--config.seeds=(4,1)",
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
+def train_toy(selection, workdir):
+    """Train the quickstart for a few steps."""
+    train("distorted_mnist", f"{selection},quickstart", workdir, {"seeds": (4, 1)}, steps=20)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    train("R,ST-FCN,Aff", folder / "R-ST-FCN-Aff")
+    train_toy("R,ST-FCN,Aff", folder / "R-ST-FCN-Aff")
     return folder
 
 
@@ -43,7 +32,7 @@ def runs(tmp_path_factory):
 def base(tmp_path_factory):
     """A run without a transformer, to be compared with."""
     folder = tmp_path_factory.mktemp("base") / "R-FCN"
-    train("R,FCN", folder)
+    train_toy("R,FCN", folder)
     return folder
 
 

@@ -1,9 +1,5 @@
 """3-D MNIST from the command line to its table, figure and measurements (V4 to V6)."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import matplotlib.image
 import numpy as np
@@ -15,22 +11,15 @@ from scripts.measure_centres import moments, summary
 from stn_jax.data import digits
 from stn_jax.launch.examples import apply_to_volumes
 from stn_jax.reporting.runs import find_runs
-
-ROOT = Path(measure_centres.__file__).parents[1]
+from tests.launching import train
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A short run of the quickstart on small volumes, trained from the command line."""
     folder = tmp_path_factory.mktemp("runs")
-    command = [
-        *(sys.executable, "experiments/mnist_3d.py"),
-        *("--config", "configs/mnist_3d.py:ST-CNN,quickstart", "--workdir", folder / "ST-CNN"),
-        *(f"--config.training.{name}=10" for name in ("num_steps", "log_every", "eval_every")),
-        *("--config.training.batch_size=8", "--config.training.eval_batch_size=25"),
-        *("--config.data.size=42", "--config.runtime.checkpoint_every=10"),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
+    settings = {"data.size": 42, "training.batch_size": 8, "training.eval_batch_size": 25}
+    train("mnist_3d", "ST-CNN,quickstart", folder / "ST-CNN", settings, steps=10)
     return folder
 
 

@@ -1,9 +1,5 @@
 """MNIST addition from the command line to its table, figure and measurements (A1 to A11)."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import matplotlib.path
 import numpy as np
@@ -17,8 +13,8 @@ from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.data.mnist_addition import fixed_pairs
 from stn_jax.geometry import affine_grid, to_pixels
 from stn_jax.reporting.runs import find_runs
+from tests.launching import train
 
-ROOT = Path(measure_channels.__file__).parents[1]
 RTS = DISTORTIONS["RTS"]
 
 
@@ -27,13 +23,8 @@ def runs(tmp_path_factory):
     """Short runs of the quickstart, trained from the command line."""
     folder = tmp_path_factory.mktemp("runs")
     for selection in ("ST-FCN,TPS", "2xST-FCN,Aff"):
-        command = [
-            *(sys.executable, "experiments/mnist_addition.py"),
-            *("--config", f"configs/mnist_addition.py:{selection},quickstart"),
-            *("--workdir", folder / selection.replace(",", "-")),
-            *(f"--config.training.{name}=20" for name in ("num_steps", "log_every", "eval_every")),
-        ]
-        subprocess.run(command, cwd=ROOT, check=True)
+        workdir = folder / selection.replace(",", "-")
+        train("mnist_addition", f"{selection},quickstart", workdir, {}, steps=20)
     return folder
 
 

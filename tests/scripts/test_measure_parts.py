@@ -1,9 +1,5 @@
 """Birds from the command line to table, figure and measurement (B16, B20)."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import numpy as np
 import pytest
@@ -15,8 +11,7 @@ from stn_jax.data.cub import PARTS
 from stn_jax.launch.bird_examples import corners_of
 from stn_jax.reporting.runs import find_runs
 from tests.data import cub_synthetic as synthetic
-
-ROOT = Path(measure_parts.__file__).parents[1]
+from tests.launching import train
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +21,12 @@ def runs(tmp_path_factory):
     files = synthetic.write(place / "files")
     cub_prepare.prepare(cub_prepare.find(files), place, size=72)
     settings = {
-        "data": {"size": 72, "crop": 64},
-        "model": {
-            **{"num_classes": 3, "last": "pool_2", "pretrained": False, "frozen": "('trunk',)"},
-            **{"crop_size": 32, "localiser_size": 32},
-        },
-        "training": {
-            **{"num_steps": 2, "log_every": 2, "eval_every": 2},
-            **{"batch_size": 4, "eval_batch_size": 4},
-        },
-        "runtime": {"checkpoint_every": 2, "data_dir": place},
+        **{"data.size": 72, "data.crop": 64, "model.num_classes": 3, "model.last": "pool_2"},
+        **{"model.pretrained": False, "model.frozen": "('trunk',)"},
+        **{"model.crop_size": 32, "model.localiser_size": 32, "runtime.data_dir": place},
+        **{"training.batch_size": 4, "training.eval_batch_size": 4},
     }
-    command = [
-        *(sys.executable, "experiments/birds.py"),
-        *("--config", "configs/birds.py:2xST-CNN,448px", "--workdir", folder / "two"),
-        *(
-            f"--config.{section}.{name}={value}"
-            for section, fields in settings.items()
-            for name, value in fields.items()
-        ),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
+    train("birds", "2xST-CNN,448px", folder / "two", settings, steps=2)
     return folder
 
 

@@ -1,9 +1,5 @@
 """House numbers from the command line to table, figure and measurement (H22)."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import numpy as np
 import pytest
@@ -12,8 +8,7 @@ from scripts import make_figures, make_tables, measure_regions
 from stn_jax.launch.examples import apply_to_numbers
 from stn_jax.reporting.runs import find_runs
 from tests.launch.svhn_crops import write_crops
-
-ROOT = Path(measure_regions.__file__).parents[1]
+from tests.launching import train
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +16,11 @@ def runs(tmp_path_factory):
     """A short run on small canvases, trained from the command line."""
     place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
     write_crops(place)
-    command = [
-        *(sys.executable, "experiments/svhn.py"),
-        *("--config", "configs/svhn.py:Single,reduced", "--workdir", folder / "Single"),
-        *(f"--config.training.{name}=10" for name in ("num_steps", "log_every", "eval_every")),
-        *("--config.training.batch_size=8", "--config.training.eval_batch_size=8"),
-        *(
-            "--config.model.layers=appendix",
-            "--config.data.canvas=24",
-            "--config.data.held_out=4",
-            "--config.model.width=0.03",
-        ),
-        *("--config.runtime.checkpoint_every=10", f"--config.runtime.data_dir={place}"),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
+    settings = {
+        **{"model.layers": "appendix", "model.width": 0.03, "data.canvas": 24, "data.held_out": 4},
+        **{"training.batch_size": 8, "training.eval_batch_size": 8, "runtime.data_dir": place},
+    }
+    train("svhn", "Single,reduced", folder / "Single", settings, steps=10)
     return folder
 
 

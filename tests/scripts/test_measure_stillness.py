@@ -1,14 +1,10 @@
 """Traffic signs from the command line to table, figure and measurement (G12, G13)."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -22,8 +18,7 @@ from stn_jax.reporting.runs import find_runs
 from stn_jax.reporting.signs import save_overlap
 from stn_jax.training.errors import RunError
 from tests.data import gtsrb_synthetic as synthetic
-
-ROOT = Path(measure_stillness.__file__).parents[1]
+from tests.launching import train
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +27,13 @@ def runs(tmp_path_factory):
     place, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
     files = synthetic.write_sheets(place / "files")
     gtsrb_prepare.prepare(gtsrb_files.find(files), place, size=32)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    settings = {
+        **{"training.batch_size": 4, "training.eval_batch_size": 8, "runtime.data_dir": place},
+        **{"model.widths": (2, 3, 4, 5), "model.localisations": ((2, 2, 3),)},
+        **{"data.rotation": 0.0, "data.scale": 1.0, "data.shift": 0.0, "data.brightness": 1.0},
+        "runtime.steps_per_call": 1,
     }
-    if cache := jax.config.jax_compilation_cache_dir:  # see tests/conftest.py
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
-    command = [
-        *(sys.executable, "experiments/gtsrb.py"),
-        *("--config", "configs/gtsrb.py:one,fast", "--workdir", folder / "one"),
-        *(f"--config.training.{name}=2" for name in ("num_steps", "log_every", "eval_every")),
-        *("--config.training.batch_size=4", "--config.training.eval_batch_size=8"),
-        *("--config.model.widths=(2,3,4,5)", "--config.model.localisations=((2,2,3),)"),
-        *("--config.data.rotation=0.0", "--config.data.scale=1.0", "--config.data.shift=0.0"),
-        *("--config.data.brightness=1.0", "--config.runtime.steps_per_call=1"),
-        *("--config.runtime.checkpoint_every=2", f"--config.runtime.data_dir={place}"),
-    ]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    train("gtsrb", "one,fast", folder / "one", settings, steps=2)
     return folder
 
 

@@ -11,7 +11,8 @@ PY     := $(VENV)/bin/python
 RUNS   := runs/quickstart
 
 # One process a core: compiling, the larger part of the time, uses no more than one. The tests of a
-# file stay together: they share what was trained for them.
+# file stay together: they share what was trained for them. The fast tests compile without
+# optimisation, which takes longer than they gain from it; test-all has it.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 comma := ,
@@ -33,7 +34,7 @@ quickstart: $(call installed,quickstart)  ## Train small models on CPU, then mak
 	$(PY) scripts/make_figures.py $(RUNS) --out $(RUNS)/figures
 
 test: $(call installed,test $(EXTRAS))  ## Run the fast tests; EXTRAS='bench cluster' adds PyTorch oracles, Slurm, Optuna
-	$(PYTEST)
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST)
 
 test-all: $(call installed,test bench cluster $(EXTRAS))  ## Run all tests, slow ones and PyTorch oracles too
 	$(PYTEST) -m ""

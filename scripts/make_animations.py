@@ -84,7 +84,7 @@ def animate(run: Run, index: int, frames: int) -> Examples:
     distortion = DISTORTIONS[run.config["data"]["distortion"]]
     poses, clutter = moving(distortion, index, len(digits), frames)
     image = jnp.tile(test.image[index].astype(jnp.float32) / 255, (frames, 1, 1, 1))
-    images = distortion.render(image, poses, clutter, digits)
+    images = jax.jit(distortion.render)(image, poses, clutter, digits)
     return apply(run, Labelled(images, jnp.tile(test.label[index], frames)), poses)
 
 
@@ -93,10 +93,11 @@ def moving(
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Return poses and clutter of a test digit, one a frame, as `Distortion.render` takes them."""
     keys = jax.random.split(jax.random.key(index), DRAWN_STOPS)
-    poses = STOPS.get(distortion.name) or distortion.poses(keys)
+    poses = STOPS.get(distortion.name) or jax.jit(distortion.poses)(keys)
     clutter = {}
     if distortion.num_patches:
-        drawn = distortion.clutter(keys, jnp.full(DRAWN_STOPS, index), num_digits)
+        draw = jax.jit(distortion.clutter, static_argnums=2)
+        drawn = draw(keys, jnp.full(DRAWN_STOPS, index), num_digits)
         # The same patches throughout, at whole pixels.
         same = {name: np.repeat(drawn[name][:1], frames, axis=0) for name in ("digit", "source")}
         clutter = same | {"target": np.rint(loop(drawn["target"], frames)).astype(np.int32)}

@@ -56,13 +56,13 @@ def measure(run: Run) -> list[list]:
     distortion = DISTORTIONS[run.config["data"]["distortion"]]
     images = evaluation_digits(run.config, run.fingerprint).image
     pairs = np.asarray(fixed_pairs(len(images)))
-    drawn = distortion.poses(fixed_keys(jnp.ravel(pairs)))
+    drawn = jax.jit(distortion.poses)(fixed_keys(jnp.ravel(pairs)))
     pose = {name: np.asarray(value).reshape(*pairs.shape, -1) for name, value in drawn.items()}
     digits = load_digits(run.config["data"]["digits"], run.config["runtime"]["data_dir"])
     label = digits.test_labels[pairs]
 
     transform = geometry.get_transform(run.config["model"]["transform"])
-    apply = jax.jit(open_network(run.config, run.folder))
+    apply = open_network(run.config, run.folder)
     parts = []
     for start in range(0, len(images), CHUNK):
         chunk = slice(start, start + CHUNK)

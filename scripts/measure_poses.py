@@ -42,12 +42,13 @@ def main(argv=None) -> None:
 def measure(run: Run) -> list:
     """Return a run's row of the table."""
     test = evaluation_digits(run.config, run.fingerprint)
-    apply = jax.jit(open_network(run.config, run.folder))
+    apply = open_network(run.config, run.folder)
     parts = [apply(test.image[i : i + 1000])[1] for i in range(0, test.label.size, 1000)]
     theta, warped = (np.concatenate([p[name] for p in parts]) for name in ("theta", "warped"))
     label = np.asarray(test.label)
     turned = left = mean = None
-    drawn = DISTORTIONS[run.config["data"]["distortion"]].poses(fixed_keys(jnp.arange(label.size)))
+    distortion = DISTORTIONS[run.config["data"]["distortion"]]
+    drawn = jax.jit(distortion.poses)(fixed_keys(jnp.arange(label.size)))
     if "angle" in drawn and run.config["model"]["transform"] == "affine":
         angle = np.degrees(np.asarray(drawn["angle"]))
         residual = (rotation_degrees(theta.reshape(-1, 2, 3)) - angle + 180) % 360 - 180

@@ -48,7 +48,7 @@ def apply_to_digits(run: Run, indices: Sequence[int]) -> Examples:
     """
     test = evaluation_digits(run.config, run.fingerprint, indices)
     distortion = DISTORTIONS[run.config["data"]["distortion"]]
-    return apply(run, test, distortion.poses(fixed_keys(jnp.asarray(indices))))
+    return apply(run, test, jax.jit(distortion.poses)(fixed_keys(jnp.asarray(indices))))
 
 
 def apply(run: Run, test: Labelled, poses: dict[str, jax.Array]) -> Examples:
@@ -144,8 +144,7 @@ def apply_to_pairs(run: Run, indices: Sequence[int]) -> ChannelExamples:
 def apply_to_volumes(run: Run, indices: Sequence[int]) -> VolumeExamples:
     """Show some test volumes to the network of a run's first seed; raises as `apply_to_digits`."""
     test = mnist_3d.evaluation_volumes(run.config, run.fingerprint, indices)
-    network = open_network(run.config, run.folder, mnist_3d.make_model)
-    logits, extra = jax.jit(network)(test.image)
+    logits, extra = open_network(run.config, run.folder, mnist_3d.make_model)(test.image)
     transform = geometry.get_transform(run.config["model"]["transform"])
     corners = transform.grid(extra["theta"], (2, 2, 2))
     return VolumeExamples(
@@ -161,7 +160,7 @@ def apply_to_volumes(run: Run, indices: Sequence[int]) -> VolumeExamples:
 def apply_to_numbers(run: Run, indices: Sequence[int]) -> NumberExamples:
     """Show some test numbers to the network of a run's first seed; raises as `apply_to_digits`."""
     test = svhn.open_evaluation(run.config, run.fingerprint, indices)
-    logits, extra = jax.jit(open_network(run.config, run.folder, svhn.make_model))(test.image)
+    logits, extra = open_network(run.config, run.folder, svhn.make_model)(test.image)
     shape = test.image.shape[1:3]
     whole = geometry.affine_grid(geometry.compose_affine(extra["theta"]), shape)
     read = np.asarray(jnp.argmax(logits, axis=-1))

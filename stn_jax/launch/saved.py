@@ -38,15 +38,15 @@ def open_network(
         images do.
 
     Returns:
-      A function of images [B, H, W, C], giving logits [B, K] and what the network reports beside
-      them (theta and warped, if it has a transformer).
+      A jitted function of images [B, H, W, C], giving logits [B, K] and what the network reports
+      beside them (theta and warped, if it has a transformer).
 
     Raises:
       RunError: if the run has no checkpoint.
     """
     model = make_model(ConfigDict(config))
     state = open_state(model, config, folder)
-    return lambda images: model.apply(state.params, state.model_state, images)[0]
+    return jax.jit(lambda images: model.apply(state.params, state.model_state, images)[0])
 
 
 def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState:

@@ -143,7 +143,7 @@ def open_evaluation(
     if wrong := [i for i in index.tolist() if not 0 <= i < len(evaluated)]:
         raise IndexError(f"there is no number {wrong[0]}: there are 0 to {len(evaluated) - 1}.")
     chosen = Indexed(jax.tree.map(jnp.asarray, evaluated.read(index)), jnp.asarray(index))
-    return svhn_views.fixed_views(chosen, view=view_of(config))
+    return jax.jit(partial(svhn_views.fixed_views, view=view_of(config)))(chosen)
 
 
 def regions(theta: jax.Array, shape: Sequence[int], points: int) -> jax.Array:

@@ -11,6 +11,10 @@ from stn_jax.data.svhn_selection import Selection, hold_out
 from stn_jax.data.svhn_views import Indexed, View
 
 SIZE = 16
+# Compiled as a whole: each operation by itself takes seconds.
+fixed_views = jax.jit(svhn_views.fixed_views, static_argnames="view")
+training_views = jax.jit(svhn_views.training_views, static_argnames="view")
+training_batch = jax.jit(svhn_views.training_batch, static_argnames=("view", "batch_size"))
 
 
 def numbers(count: int = 9, size: int = SIZE, seed: int = 0) -> Numbers:
@@ -37,7 +41,7 @@ def test_whole_crops_with_their_mean_taken_off():
     """H5."""
     data = numbers()
     index = np.arange(9)
-    found = svhn_views.fixed_views(Indexed(on_device(data), jnp.asarray(index)), view=View())
+    found = fixed_views(Indexed(on_device(data), jnp.asarray(index)), view=View())
     scaled = data.image / 255.0
     expected = scaled - scaled.reshape(9, -1).mean(axis=1)[:, None, None, None]
     np.testing.assert_allclose(found.image, expected, atol=1e-6)
@@ -49,23 +53,21 @@ def test_whole_crops_with_their_mean_taken_off():
 def test_windows_are_random_in_training_and_central_otherwise():
     view = View(window=12)
     data = on_device(numbers())
-    whole = svhn_views.training_batch(jax.random.key(0), data, view=View(), batch_size=64)
-    drawn = svhn_views.training_batch(jax.random.key(0), data, view=view, batch_size=64)
+    whole = training_batch(jax.random.key(0), data, view=View(), batch_size=64)
+    drawn = training_batch(jax.random.key(0), data, view=view, batch_size=64)
     np.testing.assert_array_equal(drawn.label, whole.label)  # the same numbers
     corners = np.asarray(whole.box - drawn.box)[:, :2].astype(int)
     np.testing.assert_array_equal(np.unique(corners), np.arange(5))
     for image, window, (x, y) in zip(whole.image, drawn.image, corners, strict=True):
         np.testing.assert_array_equal(window, image[y : y + 12, x : x + 12])
-    central = svhn_views.fixed_views(Indexed(data, jnp.arange(9)), view=view)
-    full = svhn_views.fixed_views(Indexed(data, jnp.arange(9)), view=View())
+    central = fixed_views(Indexed(data, jnp.arange(9)), view=view)
+    full = fixed_views(Indexed(data, jnp.arange(9)), view=View())
     np.testing.assert_array_equal(central.image, full.image[:, 2:14, 2:14])
 
 
 def test_canvases_hold_the_number_where_its_box_says():
     view = View(canvas=40, scale=(0.4, 0.8))
-    batch = svhn_views.training_batch(
-        jax.random.key(1), on_device(numbers()), view=view, batch_size=200
-    )
+    batch = training_batch(jax.random.key(1), on_device(numbers()), view=view, batch_size=200)
     assert batch.image.shape == (200, 40, 40, 3)
     found = np.array([bright_box(np.asarray(image)) for image in batch.image])
     assert np.abs(found - batch.box).max() < 1.2  # pixels, a bright patch of 8x4 enlarged
@@ -79,8 +81,8 @@ def test_canvases_hold_the_number_where_its_box_says():
 def test_a_full_canvas_of_half_the_size_is_the_mean_of_four_pixels():
     data = numbers()
     view = View(canvas=SIZE // 2)
-    found = svhn_views.fixed_views(Indexed(on_device(data), jnp.arange(9)), view=view)
-    whole = svhn_views.fixed_views(Indexed(on_device(data), jnp.arange(9)), view=View())
+    found = fixed_views(Indexed(on_device(data), jnp.arange(9)), view=view)
+    whole = fixed_views(Indexed(on_device(data), jnp.arange(9)), view=View())
     quarters = np.reshape(whole.image, (9, 8, 2, 8, 2, 3)).mean(axis=(2, 4))
     np.testing.assert_allclose(found.image, quarters, atol=1e-6)
     np.testing.assert_allclose(found.box, data.box / 2, atol=1e-5)
@@ -88,7 +90,7 @@ def test_a_full_canvas_of_half_the_size_is_the_mean_of_four_pixels():
 
 def test_the_background_of_a_canvas_is_the_mean():
     view = View(canvas=20, scale=(0.5, 0.5))
-    batch = svhn_views.fixed_views(Indexed(on_device(numbers()), jnp.arange(9)), view=view)
+    batch = fixed_views(Indexed(on_device(numbers()), jnp.arange(9)), view=view)
     outside = np.asarray(batch.image == 0).all(axis=-1).mean(axis=(1, 2))
     assert (outside > 0.6).all()
 
@@ -96,9 +98,9 @@ def test_the_background_of_a_canvas_is_the_mean():
 def test_evaluated_numbers_look_the_same_in_any_batch():
     view = View(canvas=24, scale=(0.4, 0.8))
     data = on_device(numbers())
-    whole = svhn_views.fixed_views(Indexed(data, jnp.arange(9)), view=view)
+    whole = fixed_views(Indexed(data, jnp.arange(9)), view=view)
     some = jnp.array([7, 2])
-    part = svhn_views.fixed_views(Indexed(Numbers(*(x[some] for x in data)), some), view=view)
+    part = fixed_views(Indexed(Numbers(*(x[some] for x in data)), some), view=view)
     np.testing.assert_allclose(part.image, whole.image[some], atol=1e-6)
     assert np.ptp(np.asarray(whole.box), axis=0).min() > 1  # each in a place of its own
 
@@ -106,10 +108,10 @@ def test_evaluated_numbers_look_the_same_in_any_batch():
 def test_what_is_read_on_the_host_is_what_the_device_draws():
     data, key = numbers(20), jax.random.key(5)
     view = View(canvas=12, window=14, scale=(0.5, 1.0))
-    drawn = svhn_views.training_batch(key, on_device(data), view=view, batch_size=6)
+    drawn = training_batch(key, on_device(data), view=view, batch_size=6)
     read = svhn_views.read_batch(key, Selection([data]), batch_size=6)
     assert isinstance(read.image, np.ndarray) and read.image.dtype == np.uint8
-    viewed = svhn_views.training_views(key, on_device(read), view=view)
+    viewed = training_views(key, on_device(read), view=view)
     jax.tree.map(np.testing.assert_array_equal, drawn, viewed)
 
 
@@ -117,10 +119,9 @@ def test_jit_changes_nothing():
     view = View(canvas=12, scale=(0.5, 1.0))
     data, key = on_device(numbers()), jax.random.key(0)
 
-    def draw(key, data):
-        return svhn_views.training_batch(key, data, view=view, batch_size=4)
-
-    eager, compiled = draw(key, data), jax.jit(draw)(key, data)
+    options = {"view": view, "batch_size": 4}
+    eager = svhn_views.training_batch(key, data, **options)
+    compiled = training_batch(key, data, **options)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), eager, compiled)
 
 
@@ -175,5 +176,5 @@ def test_small_numbers_on_canvases_do_not_alias():
     image[:, ::2, ::2] = image[:, 1::2, 1::2] = 255
     data = on_device(numbers(4)._replace(image=image))
     view = View(canvas=SIZE, scale=(0.3, 0.49))
-    found = svhn_views.fixed_views(Indexed(data, jnp.arange(4)), view=view)
+    found = fixed_views(Indexed(data, jnp.arange(4)), view=view)
     assert np.abs(found.image).max() < 1e-6

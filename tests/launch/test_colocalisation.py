@@ -88,12 +88,13 @@ def test_an_encoder_that_is_there_is_not_trained_again(folder, capsys):
 
 def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run):
     count = 30
-    measured = problem.measure(state.params, state.model_state, jnp.arange(count))
+    measure = jax.jit(problem.measure)
+    measured = measure(state.params, state.model_state, jnp.arange(count))
     assert float(jnp.mean(measured["error"])) == pytest.approx(run.final_errors("test")[3])
-    network = np.asarray(problem.find(state.params, state.model_state)[1])
+    network = np.asarray(jax.jit(problem.find)(state.params, state.model_state)[1])
     model = colocalisation.make_model(config_of(run.folder.parents[1]))
-    theta = jax.vmap(lambda p: model.apply(p, {}, state.model_state.image)[0])(state.params)
-    theta = np.asarray(theta)[network, np.arange(count)]
+    apply = jax.jit(jax.vmap(lambda p: model.apply(p, {}, state.model_state.image)[0]))
+    theta = np.asarray(apply(state.params))[network, np.arange(count)]
     # The box of a crop of 28x28 points, 83 pixel distances being 2 units: out to the edges.
     centre, half = 41.5 * theta[:, 1:] + 42, 41.5 * theta[:, :1] * 28 / 27
     box = np.concatenate([centre - half, centre + half], axis=1)
@@ -101,7 +102,7 @@ def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run)
     np.testing.assert_allclose(measured["overlap"], overlap, atol=1e-4)
     np.testing.assert_array_equal(measured["error"], np.where(overlap > 0.5, 0, 100))
     # A measurement of a part of the set is the part of the measurement.
-    part = problem.measure(state.params, state.model_state, jnp.array([4, 4, 7]))
+    part = measure(state.params, state.model_state, jnp.array([4, 4, 7]))
     np.testing.assert_allclose(part["loss"], measured["loss"][np.array([4, 4, 7])], rtol=1e-5)
 
 

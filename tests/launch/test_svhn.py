@@ -1,5 +1,7 @@
 """House numbers: from prepared crops to a problem that trains."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,8 @@ def test_streamed_or_not_the_batches_are_the_same(place):
         for stream in (False, True)
     )
     assert host.data is None and device.read is None
-    batch, streamed = device.draw(key, device.data), host.draw(key, host.read(key))
+    batch = jax.jit(device.draw)(key, device.data)
+    streamed = jax.jit(host.draw)(key, host.read(key))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), batch, streamed)
     assert device.description == host.description
     assert device.description["train"] == 26 and device.description["test"] == 10
@@ -63,7 +66,8 @@ def test_the_digit_error_is_over_the_digits_of_the_set(place):
     examples = problem.evaluations["test"]
     values = jax.jit(problem.measure)(params, state, examples)
     label = np.asarray(examples.numbers.label)
-    views = svhn.svhn_views.fixed_views(examples, view=svhn.view_of(config_for(place)))
+    fixed_views = partial(svhn.svhn_views.fixed_views, view=svhn.view_of(config_for(place)))
+    views = jax.jit(fixed_views)(examples)
     model = svhn.make_model(config_for(place, "CNN,reduced"))
     logits, _ = jax.jit(model.apply)(params, state, views.image)[0]
     read = np.asarray(jnp.argmax(logits, axis=-1))

@@ -527,14 +527,15 @@ def test_parallel_transformers_are_each_alone_joined(numpy_weights):
     """A4: each reads both channels and warps both; the first one's channels come first."""
     model, params, state = parallel_model(count=3)
     x = draw(4, 10, 10, 2)
-    (_, auxiliary), _ = model.apply(params, state, x)
+    (_, auxiliary), _ = jax.jit(model.apply)(params, state, x)
     alone = functional(
         lambda rngs: SpatialTransformer(
             localisation.DenseLocalisation((10, 10, 2), rngs=rngs), "affine", rngs=rngs
         )
     )
+    apply_alone = jax.jit(alone.apply)
     for i in range(3):
-        (warped, theta), _ = alone.apply(params["transformer"]["members"][str(i)], {}, x)
+        (warped, theta), _ = apply_alone(params["transformer"]["members"][str(i)], {}, x)
         np.testing.assert_allclose(auxiliary["theta"][:, i], theta, atol=1e-5)
         found = auxiliary["warped"][..., 2 * i : 2 * i + 2]
         np.testing.assert_allclose(found, warped, atol=1e-5)
@@ -545,6 +546,7 @@ def test_parallel_transformers_are_each_alone_joined(numpy_weights):
 def test_theta_of_a_transformer_is_its_own_and_of_both_channels(numpy_weights):
     model, params, state = parallel_model()
 
+    @jax.jit
     def theta(params, x):
         (_, auxiliary), _ = model.apply(params, state, x)
         return auxiliary["theta"]
@@ -574,13 +576,13 @@ def test_parallel_transformers_start_apart_and_learn_apart(numpy_weights):
         image = draw(6, 8, 8, 2)
         label = np.array([3, 1, 0, 9, 9, 2])
 
-    (_, auxiliary), _ = model.apply(params, state, Batch.image)
+    (_, auxiliary), _ = jax.jit(model.apply)(params, state, Batch.image)
     np.testing.assert_array_equal(auxiliary["warped"], np.tile(Batch.image, 2))
 
     def loss(params):
         return classification_loss(model.apply)(params, state, Batch, jax.random.key(0))[0]
 
-    gradient = jax.grad(loss)(params)["transformer"]["members"]
+    gradient = jax.jit(jax.grad(loss))(params)["transformer"]["members"]
     first, second = (gradient[i]["regression"]["kernel"] for i in ("0", "1"))
     assert np.abs(first).max() > 0 and np.abs(first - second).max() > 1e-3
 

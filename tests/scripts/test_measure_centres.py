@@ -37,6 +37,7 @@ def test_runs_become_a_table(runs, run, capsys):
     assert "data.size 42 instead of 60" in printed and 0 < error <= 100
 
 
+@pytest.mark.slow
 def test_runs_become_figures(runs, tmp_path):
     make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3,396"])
     names = ["ST-CNN_curves.png", "ST-CNN_examples.png"]

@@ -38,6 +38,7 @@ def test_runs_become_a_table(runs, run, capsys):
     assert "data.canvas 24 instead of 48" in printed
 
 
+@pytest.mark.slow
 def test_runs_become_figures(runs, tmp_path):
     make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "3,1,5"])
     (path,) = tmp_path.rglob("*_examples.png")

@@ -100,6 +100,7 @@ def mixed(runs, run, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_networks_without_a_transformer_on_the_image_are_left_out(mixed, tmp_path, capsys, drawn):
     """Whatever looks at runs goes on with the others."""
     measure_stillness.main([str(mixed), "--out", str(tmp_path / "stillness.md")])
@@ -181,6 +182,7 @@ def test_a_box_that_moves_wanders_unless_it_is_followed():
     np.testing.assert_allclose(back + follow.reshape(-1, 2, 3)[:, None, :, 2], corners, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_again_ends_where_the_run_did(runs, run, tmp_path, monkeypatch, drawn):
     """G12: the region is the whole image before training, and in the end what the run has."""
     monkeypatch.setattr(show_signs, "FRAMES", 3)

@@ -92,7 +92,8 @@ def kill_at_random_moments(workdir: Path, times: int, seed: int) -> int:
     return killed
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [2, 20])
 def test_killed_and_resumed_is_bit_identical(tmp_path, times):
     finish(tmp_path / "undisturbed")
     killed = kill_at_random_moments(tmp_path / "killed", times, seed=times)

@@ -29,7 +29,8 @@ def batch():
 
 def test_the_loss_is_the_sum_of_the_positions_cross_entropies(batch):
     """H16."""
-    value, (_, metrics) = sequence_loss(apply)({}, {}, batch, jax.random.key(0))
+    loss = jax.jit(sequence_loss(apply))
+    value, (_, metrics) = loss({}, {}, batch, jax.random.key(0))
     scores = log_softmax(np.asarray(batch.image, np.float64), axis=-1)
     each = [-sum(scores[i, j, LABEL[i, j]] for j in range(4)) for i in range(4)]
     assert value == pytest.approx(np.mean(each), rel=1e-5)

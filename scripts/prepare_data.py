@@ -14,8 +14,9 @@ import argparse
 import inspect
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from stn_jax.data import (
     cub,
@@ -128,6 +129,22 @@ def prepare_with_tfds(builder_class: type, place: Path, source: Path | None) -> 
         raise OSError(" ".join(str(error).split())) from error
 
 
+def say(
+    data_set: ModuleType,
+    describe: Callable[[Path], Iterable[str]],
+    place: Path,
+    sizes: Sequence[int],
+    *,
+    done: bool,
+) -> None:
+    """Print what has been prepared of a data set in each size."""
+    print("Prepared:" if done else "Already there, nothing done:")
+    for size in sizes:
+        print(*describe(data_set.folder_of(place, size)), sep="\n")
+        loaded = data_set.load(place, size=size)
+        print(f"{loaded.name}, {loaded.source}, fingerprint {loaded.fingerprint}")
+
+
 def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
     """Prepare SVHN, whole numbers: about 2.6 GB to download, 3 GB when prepared (128x128: 12 GB).
 
@@ -148,17 +165,11 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
         for split in splits
         if not all(svhn_prepare.is_finished(folder, split) for folder in folders)
     ]
-    if not missing:
-        print("Already there, nothing done:")
-    else:
+    if missing:
         source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
         print(f"Preparing SVHN in {place} from {source}", flush=True)
         svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
-        print("Prepared:")
-    for size, folder in zip(args.size, folders, strict=True):
-        print(*svhn_prepare.describe(folder), sep="\n")
-        numbers = svhn.load(place, size=size)
-        print(f"{numbers.name}, {numbers.source}, fingerprint {numbers.fingerprint}")
+    say(svhn, svhn_prepare.describe, place, args.size, done=bool(missing))
 
 
 def add_svhn_options(parser: argparse.ArgumentParser) -> None:
@@ -223,18 +234,7 @@ def prepare_gtsrb(place: Path, args: argparse.Namespace) -> None:
         print(f"Preparing GTSRB in {place} from {source.folder}", flush=True)
         for size in missing:
             gtsrb_prepare.prepare(source, place, size=size)
-    print("Prepared:" if missing else "Already there, nothing done:")
-    for size in args.size:
-        signs = gtsrb.load(place, size=size)
-        for split, counts in signs.counts.items():
-            left_out = counts[gtsrb_prepare.UNREADABLE]
-            print(
-                f"{gtsrb.folder_of(place, size)} {split}: {counts['written']:,} of "
-                f"{counts['entries']:,} images"
-                + f", {left_out:,} missing or damaged"
-                * bool(left_out)
-            )
-        print(f"{signs.name}, {signs.source}, fingerprint {signs.fingerprint}")
+    say(gtsrb, gtsrb_prepare.describe, place, args.size, done=bool(missing))
 
 
 def _pixels(side: int | None) -> str:
@@ -273,11 +273,7 @@ def prepare_cub(place: Path, args: argparse.Namespace) -> None:
         print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
         for size in missing:
             cub_prepare.prepare(source, place, size=size)
-    print("Prepared:" if missing else "Already there, nothing done:")
-    for size in args.size:
-        print(*cub_prepare.describe(cub.folder_of(place, size)), sep="\n")
-        birds = cub.load(place, size=size)
-        print(f"{birds.name}, {birds.source}, fingerprint {birds.fingerprint}")
+    say(cub, cub_prepare.describe, place, args.size, done=bool(missing))
 
 
 def add_cub_options(parser: argparse.ArgumentParser) -> None:

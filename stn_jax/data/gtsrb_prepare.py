@@ -7,6 +7,7 @@ an image shrinks, and interpolates where it grows.
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from stn_jax.data import gtsrb_files
-from stn_jax.data.gtsrb import FORMAT, NO_TRACK, SPLITS, Signs, array_path, folder_of
+from stn_jax.data.gtsrb import FORMAT, NO_TRACK, SPLITS, Signs, array_path, folder_of, read_info
 from stn_jax.data.gtsrb_files import Source
 from stn_jax.data.types import fingerprint
 
@@ -57,6 +58,13 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
     (partial / "info.json").write_text(f"{json.dumps(info, indent=1)}\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def describe(folder: Path) -> Iterator[str]:
+    """Yield lines that say what is in a folder of signs, and how many images were left out."""
+    for split, counts in read_info(folder)["counts"].items():
+        left_out = f", {counts[UNREADABLE]:,} missing or damaged" if counts[UNREADABLE] else ""
+        yield f"{folder} {split}: {counts['written']:,} of {counts['entries']:,} images{left_out}"
 
 
 def _read(source: Source, split: str, size: int) -> tuple[Signs, dict[str, int]]:

@@ -9,17 +9,8 @@ import pytest
 from PIL import Image
 
 from stn_jax.data import cub, cub_builder, cub_files, cub_prepare, cub_tfds
+from tests.data import builders
 from tests.data import cub_synthetic as synthetic
-
-
-def prepare(builder, manual_dir=None):
-    import tensorflow_datasets as tfds
-
-    builder.download_and_prepare(
-        file_format="array_record",
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False),
-    )
-    return builder
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ def place(tmp_path):
 
 
 def ours(place, files):
-    return prepare(cub_builder.builder_class()(data_dir=place), files.parent)
+    return builders.prepare(cub_builder.builder_class()(data_dir=place), files.parent)
 
 
 def theirs(place):
@@ -66,7 +57,7 @@ def theirs(place):
                         },
                     )
 
-    return prepare(CaltechBirds2011(data_dir=place))
+    return builders.prepare(CaltechBirds2011(data_dir=place))
 
 
 def test_our_builder_keeps_all_that_is_published(files, place):

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 
 from stn_jax.data import gtsrb_builder
+from tests.data import builders
 from tests.data import gtsrb_synthetic as synthetic
 
 
 def prepare(place, manual_dir):
-    import tensorflow_datasets as tfds
-
-    builder = gtsrb_builder.builder_class()(data_dir=place)
-    builder.download_and_prepare(
-        file_format="array_record",
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False),
-    )
-    return builder
+    return builders.prepare(gtsrb_builder.builder_class()(data_dir=place), manual_dir)
 
 
 def test_images_boxes_and_tracks_come_back_in_order(tmp_path):

@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 
 from stn_jax.data import svhn_builder
+from tests.data import builders
 from tests.data import svhn_synthetic as synthetic
 
 
 def prepare(place, manual_dir):
-    import tensorflow_datasets as tfds
-
-    builder = svhn_builder.builder_class()(data_dir=place)
-    builder.download_and_prepare(
-        file_format="array_record",
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False),
-    )
-    return builder
+    return builders.prepare(svhn_builder.builder_class()(data_dir=place), manual_dir)
 
 
 @pytest.fixture

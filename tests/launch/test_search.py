@@ -10,6 +10,7 @@ import pytest
 from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.expand import Range
 from stn_jax.launch.search import JOURNAL, SAMPLERS, open_searches, write_chosen
+from tests.launching import write_toy
 
 pytest.importorskip("optuna")
 
@@ -38,10 +39,7 @@ def search(selection=""):
 
 @pytest.fixture
 def config_file(tmp_path):
-    for folder, text in (("configs", CONFIG), ("experiments", "")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "toy.py").write_text(text)
-    return tmp_path / "configs" / "toy.py"
+    return write_toy(tmp_path, CONFIG)
 
 
 def open_all(config_file, **options):

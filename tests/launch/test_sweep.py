@@ -11,6 +11,7 @@ from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.local import cpu_shares
 from stn_jax.launch.sweep import LOG, Progress, Run, expand, inspect, note_exit
 from stn_jax.training.loop import _exclusive
+from tests.launching import write_toy
 
 CONFIG = Path(__file__).parents[2] / "configs" / "distorted_mnist.py"
 
@@ -31,10 +32,7 @@ def sweep(selection=""):
 
 @pytest.fixture
 def toy_config(tmp_path):
-    for folder, text in (("configs", TOY_CONFIG), ("experiments", "")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "toy.py").write_text(text)
-    return tmp_path / "configs" / "toy.py"
+    return write_toy(tmp_path, TOY_CONFIG)
 
 
 def name(*overrides):

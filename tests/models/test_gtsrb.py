@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 from stn_jax.geometry import restricted
-from stn_jax.models import layers
 from stn_jax.models.contrast import WINDOWS, normalise_contrast
 from stn_jax.models.gtsrb import SignCNN, SignLocalisation
 from stn_jax.models.pure import count_params, functional
@@ -15,15 +14,7 @@ from stn_jax.models.pure import count_params, functional
 IMAGE = (48, 48, 3)
 
 
-@pytest.fixture(autouse=True)
-def numpy_weights(monkeypatch):
-    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
-    rng = np.random.default_rng(0)
-
-    def he_normal(key, shape, dtype=jnp.float32):
-        return jnp.asarray(rng.normal(scale=np.sqrt(2 / np.prod(shape[:-1])), size=shape), dtype)
-
-    monkeypatch.setattr(layers, "he_normal", he_normal)
+pytestmark = pytest.mark.usefixtures("numpy_weights")
 
 
 def shapes(image=IMAGE, **options):
@@ -160,17 +151,10 @@ def test_restricted_transformers_regress_fewer_parameters():
         assert params["transformers"]["0"]["regression"]["kernel"].shape == (3, count)
 
 
-def test_where_dropout_stands(monkeypatch):
-    seen = []
-
-    def note(self, x, *, rngs=None):
-        seen.append((self.rate, x.shape))
-        return x
-
-    monkeypatch.setattr(nnx.Dropout, "__call__", note)
+def test_where_dropout_stands(dropouts):
     model, params, state, image = small(dropout=0.3, localisations={1: (3, 3, 3)})
     jax.eval_shape(lambda: model.apply(params, state, image, train=True, key=jax.random.key(0)))
-    assert seen == [(0.3, (2, 3 * 3 * 6)), (0.3, (2, 7))]
+    assert dropouts == [(0.3, (2, 3 * 3 * 6)), (0.3, (2, 7))]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from stn_jax.models import layers
 from stn_jax.models.localisation import (
     ConvLocalisation,
     DenseLocalisation,
@@ -13,17 +12,7 @@ from stn_jax.models.localisation import (
 from stn_jax.models.pure import functional
 from tests.oracles import import_torch
 
-
-@pytest.fixture(autouse=True)
-def numpy_weights(monkeypatch):
-    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
-    rng = np.random.default_rng(0)
-
-    def he_normal(key, shape, dtype=jnp.float32):
-        scale = np.sqrt(2 / np.prod(shape[:-1]))
-        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
-
-    monkeypatch.setattr(layers, "he_normal", he_normal)
+pytestmark = pytest.mark.usefixtures("numpy_weights")
 
 
 def shapes(localisation, input_shape):

@@ -11,7 +11,6 @@ from flax import nnx
 from stn_jax import geometry
 from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.mnist_3d import make_model
-from stn_jax.models import layers
 from stn_jax.models.localisation import DenseLocalisation
 from stn_jax.models.mnist import CNN
 from stn_jax.models.mnist_3d import ProjectionLocalisation, mnist_3d_model, project
@@ -23,16 +22,7 @@ SHAPE = (26, 26, 26, 1)
 ST_CNN = {"transform": "affine_3d", "output_shape": (5, 21, 22), "num_params": 50_000}
 
 
-@pytest.fixture(autouse=True)
-def numpy_weights(monkeypatch):
-    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
-    rng = np.random.default_rng(0)
-
-    def he_normal(key, shape, dtype=jnp.float32):
-        scale = np.sqrt(2 / np.prod(shape[:-1]))
-        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
-
-    monkeypatch.setattr(layers, "he_normal", he_normal)
+pytestmark = pytest.mark.usefixtures("numpy_weights")
 
 
 def draw(*shape, seed=0):

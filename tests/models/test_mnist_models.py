@@ -188,18 +188,6 @@ def test_classifiers_on_images_that_are_not_square(maps):
 # Values.
 
 
-@pytest.fixture
-def numpy_weights(monkeypatch):
-    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
-    rng = np.random.default_rng(0)
-
-    def he_normal(key, shape, dtype=jnp.float32):
-        scale = np.sqrt(2 / np.prod(shape[:-1]))
-        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
-
-    monkeypatch.setattr(layers, "he_normal", he_normal)
-
-
 def draw(*shape):
     return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
 
@@ -324,18 +312,11 @@ def test_dropout_is_the_classifiers_and_for_training(numpy_weights):
 
 
 @pytest.mark.parametrize(("name", "size"), [("fcn", 6), ("cnn", 21)])
-def test_dropout_follows_both_hidden_layers(name, size, numpy_weights, monkeypatch):
-    dropped = []
-
-    def record(self, x, *, rngs=None):
-        dropped.append((self.rate, x.shape))
-        return x
-
-    monkeypatch.setattr(nnx.Dropout, "__call__", record)
+def test_dropout_follows_both_hidden_layers(name, size, numpy_weights, dropouts):
     classifier = mnist.CLASSIFIERS[name]((size, size, 1), width=3, dropout=0.3, rngs=nnx.Rngs(0))
     jax.eval_shape(lambda: classifier(jnp.zeros((2, size, size, 1))))
     shapes = {"fcn": [(2, 3), (2, 3)], "cnn": [(2, 7, 7, 3), (2, 1, 1, 3)]}[name]
-    assert dropped == [(0.3, shape) for shape in shapes]
+    assert dropouts == [(0.3, shape) for shape in shapes]
 
 
 # The search for a width.

@@ -9,7 +9,6 @@ from jax.test_util import check_grads
 
 from stn_jax import geometry
 from stn_jax.geometry import TRANSFORMS, Transform, thin_plate_spline
-from stn_jax.models import layers
 from stn_jax.models.layers import Conv, Dense, avg_pool, flatten, max_pool
 from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
 from stn_jax.models.pure import functional
@@ -24,16 +23,7 @@ every_transform_and_localisation = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def numpy_weights(monkeypatch):
-    """Draw the initial weights in NumPy: JAX compiles for a second for each network's."""
-    rng = np.random.default_rng(0)
-
-    def he_normal(key, shape, dtype=jnp.float32):
-        scale = np.sqrt(2 / np.prod(shape[:-1]))
-        return jnp.asarray(rng.normal(scale=scale, size=shape), dtype)
-
-    monkeypatch.setattr(layers, "he_normal", he_normal)
+pytestmark = pytest.mark.usefixtures("numpy_weights")
 
 
 def draw(*shape, seed=0):

@@ -5,7 +5,7 @@ from stn_jax.reporting.published import TABLE_1
 from stn_jax.reporting.runs import find_runs
 from stn_jax.reporting.tables import Place, build_tables
 from tests.reporting.synthetic import config_of, write_record
-from tests.reporting.synthetic_signs import signs_config, write_signs
+from tests.reporting.synthetic_sets import signs_config, write_signs
 
 FCN, ST_FCN, ST_CNN = (
     Place("R", *row) for row in (("FCN", ""), ("ST-FCN", "Aff"), ("ST-CNN", "Aff"))

@@ -3,12 +3,18 @@ import math
 
 import pytest
 
-from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, build_tables, place_of
 from tests.reporting.synthetic import config_of, write_record
-from tests.reporting.synthetic_signs import signs_config, write_signs
+from tests.reporting.synthetic_sets import (
+    birds_config,
+    signs_config,
+    svhn_config,
+    write_birds,
+    write_signs,
+    write_svhn,
+)
 
 FCN = Place("R", "FCN", "")
 AFFINE = Place("RTS", "ST-FCN", "Aff")
@@ -322,35 +328,6 @@ def test_volumes_have_a_table_without_published_numbers(tmp_path):
     ]
 
 
-SVHN = load_config_module("configs/svhn.py")
-
-
-def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068, **more):
-    """Write the record of a finished run on house numbers."""
-    config = SVHN.get_config(selection).to_dict()
-    steps = config["training"]["num_steps"]
-    lines = [
-        {
-            "kind": "run",
-            "name": config["name"],
-            "config": config,
-            "parameters": 1000,
-            "data": {"name": "svhn", "fingerprint": "0123", "train": trained, "test": tested},
-        },
-        {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
-        {"kind": "eval", "step": steps, "split": "test", "loss": [1.0], "error": [error], **more},
-        {"kind": "timing", "step": steps, "seconds": 60.0},
-        {"kind": "end", "step": steps, "seconds": 60.0},
-    ]
-    folder.mkdir(parents=True)
-    (folder / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def svhn_config(experiment, place, recipe):
-    words = [word for word in place if any(word in names for names in SVHN.CHOICES.values())]
-    return json.loads(json.dumps(SVHN.get_config(",".join([*words, recipe])).to_dict()))
-
-
 def test_table_2_has_one_row_a_network_and_a_column_a_size(tmp_path):
     """H17: two seeds pooled, the lines for comparison printed as published."""
     for seed, error in (("seed0", 4.0), ("seed1", 3.6)):
@@ -475,27 +452,6 @@ def test_other_measures_of_the_last_step_are_noted(tmp_path):
         write_signs(tmp_path / seed, f"one,fast,{seed}", 1.0, overlap=[overlap])
     (table,) = build_tables(find_runs([tmp_path]), signs_config)
     assert any("mean over seeds: short ST-CNN one 0.60." in text for text in notes(table, ""))
-
-
-CUB = load_config_module("configs/birds.py")
-
-
-def write_birds(folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256", **more):
-    """Write the record of a finished run on birds."""
-    write_svhn(folder, "CNN,64px", error, trained=trained, tested=tested, **more)
-    path = folder / "record.jsonl"
-    header, *rest = map(json.loads, path.read_text().splitlines())
-    config = CUB.get_config(selection).to_dict()
-    header |= {"name": config["name"], "config": config}
-    header["data"]["name"] = data
-    for line in rest:
-        line["step"] = config["training"]["num_steps"]
-    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *rest]))
-
-
-def birds_config(experiment, place, recipe):
-    words = [word for word in place if any(word in names for names in CUB.CHOICES.values())]
-    return json.loads(json.dumps(CUB.get_config(",".join([*words, recipe])).to_dict()))
 
 
 def test_table_3_shows_accuracies_by_image_size(tmp_path):

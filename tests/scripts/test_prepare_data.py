@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -40,11 +41,9 @@ def place(monkeypatch, tmp_path):
     return tmp_path / "place"
 
 
-@pytest.fixture
-def publisher(monkeypatch, tmp_path):
-    """A server with small files, of which the builder knows the checksums."""
-    folder = tmp_path / "published"
-    write_idx(folder, gz=True)
+@contextlib.contextmanager
+def served(folder):
+    """Serve a folder's files on this machine; gives the URL that their names follow."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
@@ -53,26 +52,36 @@ def publisher(monkeypatch, tmp_path):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-    known = {
-        url + path.name: type(info)(
-            size=path.stat().st_size,
-            checksum=hashlib.sha256(path.read_bytes()).hexdigest(),
-            filename=path.name,
-        )
-        for path in folder.iterdir()
-        for info in [next(iter(mnist_builder.builder_class().url_infos.values()))]
-    }
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(mnist_builder, "URL", url)
-    monkeypatch.setattr(mnist_builder.builder_class(), "url_infos", known)
-    yield folder
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def publisher(monkeypatch, tmp_path):
+    """A server with small files, of which the builder knows the checksums."""
+    folder = tmp_path / "published"
+    write_idx(folder, gz=True)
+
+    with served(folder) as url:
+        known = {
+            url + path.name: type(info)(
+                size=path.stat().st_size,
+                checksum=hashlib.sha256(path.read_bytes()).hexdigest(),
+                filename=path.name,
+            )
+            for path in folder.iterdir()
+            for info in [next(iter(mnist_builder.builder_class().url_infos.values()))]
+        }
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(mnist_builder, "URL", url)
+        monkeypatch.setattr(mnist_builder.builder_class(), "url_infos", known)
+        yield folder
 
 
 def test_from_local_files_then_says_that_it_is_there(tmp_path, place, capsys):
@@ -196,26 +205,15 @@ def test_svhn_without_extra(place, numbers):
 
 
 def test_svhn_is_downloaded_once(place, numbers, monkeypatch):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=numbers)
-
-        def log_message(self, *args):
-            pass
-
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setattr(svhn_files, "URL", f"http://127.0.0.1:{server.server_port}/")
+    with served(numbers) as url:
+        monkeypatch.setattr(svhn_files, "URL", url)
         known = {
             split: (0, hashlib.sha256((numbers / f"{split}.tar.gz").read_bytes()).hexdigest())
             for split in svhn.SPLITS
         }
         monkeypatch.setattr(svhn_files, "CHECKSUMS", known)
         prepare_data.main(["svhn"])
-        server.shutdown()
-        thread.join()
     assert {p.name for p in (place / "svhn/archives").iterdir()} == {
         f"{split}.tar.gz" for split in svhn.SPLITS
     }
@@ -334,26 +332,14 @@ def test_cub_that_lies_in_the_data_folder_is_not_downloaded(place):
 def test_cub_is_downloaded_once(tmp_path, place, monkeypatch):
     archive = cub_synthetic.pack(cub_synthetic.write(tmp_path / "birds"))
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=archive.parent)
-
-        def log_message(self, *args):
-            pass
-
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
-        monkeypatch.setattr(cub_files, "URL", url)
+    with served(archive.parent) as url:
+        monkeypatch.setattr(cub_files, "URL", f"{url}{archive.name}")
         with pytest.raises(SystemExit, match="has the SHA-256 sum .*: deleted"):
             prepare_data.main(["cub", "--size", "16"])
         checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
         monkeypatch.setattr(cub_files, "SHA256", checksum)
         prepare_data.main(["cub", "--size", "16"])
-        server.shutdown()
-        thread.join()
     assert [p.name for p in (place / "cub/archives").iterdir()] == ["CUB_200_2011.tgz"]
     prepare_data.main(["cub", "--size", "16", "20"])  # nobody answers any more
     assert len(cub.load(place, size=20).train.id) == 12

@@ -20,6 +20,7 @@ import pytest
 from scripts import sweep
 from stn_jax.launch import local
 from stn_jax.training.loop import _exclusive
+from tests.launching import sweep_toy, write_toy
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,22 +101,11 @@ def cores():
 
 @pytest.fixture(autouse=True)
 def toy(tmp_path, monkeypatch):
-    for folder, text in (("configs", CONFIG), ("experiments", EXPERIMENT)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "toy.py").write_text(text)
+    write_toy(tmp_path, CONFIG, EXPERIMENT)
     monkeypatch.chdir(tmp_path)
     before = cores()
     yield
     assert cores() == before
-
-
-def run_sweep(*arguments, selection=""):
-    """Return the exit code of a sweep over toys."""
-    try:
-        sweep.main([f"configs/toy.py:{selection}", "--runs-dir", "runs", *arguments])
-    except SystemExit as exit_:
-        return exit_.code or 0
-    return 0
 
 
 def record(name):
@@ -125,14 +115,14 @@ def record(name):
 def states(capsys, selection, *arguments):
     """Return the states that --status shows, and all it prints."""
     capsys.readouterr()
-    assert run_sweep("--status", *arguments, selection=selection) == 0
+    assert sweep_toy("--status", *arguments, selection=selection) == 0
     text = capsys.readouterr().out
     rows = [line.split() for line in text.splitlines()[2 : 2 + len(selection.split(","))]]
     return {row[0]: row[1] for row in rows}, text
 
 
 def test_all_runs_come_to_an_end_once(capsys):
-    assert run_sweep() == 0
+    assert sweep_toy() == 0
     out = capsys.readouterr().out
     assert "2 runs: 2 waiting." in out and "2 runs: 2 done." in out
     assert "[1/2] good: finished, test error 11.00 % (04:00)" in out
@@ -140,14 +130,14 @@ def test_all_runs_come_to_an_end_once(capsys):
     assert record("good")[-1]["kind"] == "end"
 
     logs = [Path("runs", name, "log.txt").read_bytes() for name in ("good", "better")]
-    assert run_sweep() == 0
+    assert sweep_toy() == 0
     assert logs == [Path("runs", name, "log.txt").read_bytes() for name in ("good", "better")]
     assert capsys.readouterr().out == "2 runs: 2 done.\n2 runs: 2 done.\n"
 
 
 def test_a_failed_run_stops_no_other_and_is_explained(capsys):
     selection = "bad,nan,killed,early,endless,good"
-    assert run_sweep("--workers", "2", selection=selection) == 75
+    assert sweep_toy("--workers", "2", selection=selection) == 75
     out = capsys.readouterr().out
     reasons = {
         "bad": "toy.py: there is no data.",
@@ -166,17 +156,17 @@ def test_a_failed_run_stops_no_other_and_is_explained(capsys):
 
 
 def test_the_exit_code_tells_failed_from_left():
-    assert run_sweep(selection="good,bad") == 1
-    assert run_sweep(selection="good,early") == 75
-    assert run_sweep(selection="good,early,bad") == 75
+    assert sweep_toy(selection="good,bad") == 1
+    assert sweep_toy(selection="good,early") == 75
+    assert sweep_toy(selection="good,early,bad") == 75
 
 
 def test_a_failed_run_is_tried_again(capsys):
-    assert run_sweep(selection="bad") == 1
+    assert sweep_toy(selection="bad") == 1
     experiment = Path("experiments/toy.py")
     experiment.write_text(experiment.read_text().replace('"bad":', '"worse":'))
     capsys.readouterr()
-    assert run_sweep(selection="bad") == 0
+    assert sweep_toy(selection="bad") == 0
     assert "failed" not in capsys.readouterr().out.partition("\n")[2]
 
 
@@ -185,7 +175,7 @@ def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys
     name = "good+training.num_steps=100"
     selection = "good,better"
     began = time.monotonic()
-    assert run_sweep("--workers", "1", "--minutes", "0.02", *overrides, selection=selection) == 75
+    assert sweep_toy("--workers", "1", "--minutes", "0.02", *overrides, selection=selection) == 75
     assert time.monotonic() - began < 4  # the 100 steps alone take 5 s
     out = capsys.readouterr().out
     stopped = record(name)[-1]["step"]
@@ -197,7 +187,7 @@ def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys
     assert found == {name: "interrupted", "better+training.num_steps=100": "waiting"}
     assert re.search(rf"interrupted +{stopped}/100 +{15 - stopped:.2f} +0?{stopped}:00\n", table)
 
-    assert run_sweep("--workers", "2", *overrides[:2], selection=selection) == 0
+    assert sweep_toy("--workers", "2", *overrides[:2], selection=selection) == 0
     assert f"{name}: continues after step {stopped}\n" in capsys.readouterr().out
     lines = record(name)
     assert [line["step"] for line in lines if line["kind"] == "session"] == [stopped]
@@ -209,7 +199,7 @@ def test_signals_stop_as_the_time_budget_does(capsys, name):
     """The toy sends the signal; it waits long enough to notice that it has to stop itself."""
     delay = "--config.runtime.delay=0.3"
     handler = signal.getsignal(signal.SIGINT)
-    assert run_sweep("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
+    assert sweep_toy("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
     out = capsys.readouterr().out
     assert f"{name}: asked to save and stop" in out and f"{name}: interrupted at step 1" in out
     assert "good: asked to save and stop" in out and "good: interrupted" in out
@@ -220,20 +210,20 @@ def test_signals_stop_as_the_time_budget_does(capsys, name):
 def test_a_second_signal_does_not_wait(capsys):
     began = time.monotonic()
     delay = "--config.runtime.delay=30"
-    assert run_sweep("--workers", "2", "--", delay, selection="stubborn") == 75
+    assert sweep_toy("--workers", "2", "--", delay, selection="stubborn") == 75
     assert time.monotonic() - began < 10
     assert states(capsys, "stubborn")[0] == {"stubborn": "interrupted"}
 
 
 def test_a_run_of_another_process_is_left_to_it(capsys):
     with _exclusive(Path("runs/good")):
-        assert run_sweep() == 75
+        assert sweep_toy() == 75
         out = capsys.readouterr().out
         assert "good: another process is training it" in out
         assert "2 runs: 1 done, 1 running." in out
         assert states(capsys, "good,better")[0] == {"good": "running", "better": "done"}
     assert not Path("runs/good/log.txt").exists()
-    assert run_sweep() == 0
+    assert sweep_toy() == 0
 
 
 def test_a_run_that_another_process_takes_first_did_not_fail(monkeypatch, capsys):
@@ -248,16 +238,16 @@ def test_a_run_that_another_process_takes_first_did_not_fail(monkeypatch, capsys
 
     monkeypatch.setattr(local, "inspect", look)
     with _exclusive(Path("runs/bad")):
-        assert run_sweep(selection="bad") == 75
+        assert sweep_toy(selection="bad") == 75
     assert "bad: another process is training it" in capsys.readouterr().out
     assert "exit code" not in Path("runs/bad/log.txt").read_text()
 
 
 def test_a_dry_run_prints_commands_that_work(capsys):
-    run_sweep(selection="good")
+    sweep_toy(selection="good")
     capsys.readouterr()
     arguments = "--dry-run", "--", "--config.runtime.delay=0.0"
-    assert run_sweep(*arguments, selection="good,a'b c+ü") == 0
+    assert sweep_toy(*arguments, selection="good,a'b c+ü") == 0
     done, left, command = capsys.readouterr().out.splitlines()
     assert done == "# good: done" and re.fullmatch(r"# abc\+_-[0-9a-f]{8}: waiting", left)
     workdir = Path("runs", left.split()[1].rstrip(":"))
@@ -270,7 +260,7 @@ def test_a_dry_run_prints_commands_that_work(capsys):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_workers_run_side_by_side_on_their_own_cores():
     selection = "a,b,c,d"
-    assert run_sweep("--workers", "2", "--", "--config.runtime.delay=0.1", selection=selection) == 0
+    assert sweep_toy("--workers", "2", "--", "--config.runtime.delay=0.1", selection=selection) == 0
     shares = [set(share) for share in local.cpu_shares(2)]
     runs = [record(name) for name in "abcd"]
     assert {tuple(lines[0]["cpus"]) for lines in runs} == {tuple(sorted(s)) for s in shares}
@@ -293,7 +283,7 @@ def test_a_sweep_that_breaks_leaves_no_process_behind(monkeypatch, capsys):
 
     monkeypatch.setattr(sweep.Display, "report", report)
     monkeypatch.setattr(local, "REPORT_SECONDS", 0.0)
-    assert run_sweep("--", "--config.runtime.delay=0.3", selection="good") == 1
+    assert sweep_toy("--", "--config.runtime.delay=0.3", selection="good") == 1
     assert "nobody reads this\n" in capsys.readouterr().err
     time.sleep(0.5)
     assert record("good")[-1]["kind"] != "end"
@@ -310,18 +300,18 @@ def test_a_sweep_that_breaks_leaves_no_process_behind(monkeypatch, capsys):
     ],
 )
 def test_a_wrong_command_line_starts_nothing(capsys, arguments, message):
-    assert run_sweep(*arguments) == 2
+    assert sweep_toy(*arguments) == 2
     out, err = capsys.readouterr()
     assert message in err and "Traceback" not in err and not out
     assert not Path("runs").exists()
 
 
 def test_a_terminal_shows_all_steps_in_one_bar(monkeypatch):
-    assert run_sweep(selection="good") == 0
+    assert sweep_toy(selection="good") == 0
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert run_sweep() == 0
+    assert sweep_toy() == 0
     bars = terminal.getvalue().split("\r")
     assert any(" 4.00/8.00 " in bar and "step/s" in bar for bar in bars)
     assert any("8.00/8.00" in bar and "2 done" in bar for bar in bars)

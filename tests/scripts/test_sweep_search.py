@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import sweep
+from tests.launching import sweep_toy, write_toy
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -50,18 +50,8 @@ sys.exit(3 if rate > 0.9 else 0)
 
 @pytest.fixture(autouse=True)
 def toy(tmp_path, monkeypatch):
-    for folder, text in (("configs", CONFIG), ("experiments", EXPERIMENT)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "toy.py").write_text(text)
+    write_toy(tmp_path, CONFIG, EXPERIMENT)
     monkeypatch.chdir(tmp_path)
-
-
-def run_sweep(*arguments, selection=""):
-    try:
-        sweep.main([f"configs/toy.py:{selection}", "--runs-dir", "runs", *arguments])
-    except SystemExit as exit_:
-        return exit_.code or 0
-    return 0
 
 
 def splits():
@@ -75,7 +65,7 @@ def splits():
 
 def test_a_search_measures_test_errors_of_what_was_chosen_alone(capsys):
     pytest.importorskip("optuna")
-    assert run_sweep("--search", "6", "--workers", "2") == 0
+    assert sweep_toy("--search", "6", "--workers", "2") == 0
     on = splits()
     tested = [name for name, found in on.items() if found == {"test"}]
     assert len(on) == 14 and len(tested) == 2
@@ -89,25 +79,25 @@ def test_a_search_measures_test_errors_of_what_was_chosen_alone(capsys):
     out = capsys.readouterr().out
     assert re.search(r"a: .*validation error .* the lowest of \d trials. Now on the test set:", out)
 
-    assert run_sweep("--search", "6", "--workers", "2") == 0
+    assert sweep_toy("--search", "6", "--workers", "2") == 0
     assert splits() == on
-    assert run_sweep("--search", "6", "--status") == 0
+    assert sweep_toy("--search", "6", "--status") == 0
     out = capsys.readouterr().out
     assert out.count("done") >= 10
 
 
 def test_a_search_without_ranges_or_optuna_starts_nothing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert run_sweep("--search", "2") == 2
+    assert sweep_toy("--search", "2") == 2
     assert '--search needs Optuna: pip install "stn-jax[cluster]"' in capsys.readouterr().err
     Path("configs/toy.py").write_text(CONFIG.replace("def search", "def find"))
-    assert run_sweep("--search", "2") == 2
+    assert sweep_toy("--search", "2") == 2
     assert "declares no search(selection)" in capsys.readouterr().err
 
 
 def test_the_manifest_has_the_commands_of_all_sweeps_of_a_directory():
-    assert run_sweep(selection="seeds") == 0
-    assert run_sweep() == 0
+    assert sweep_toy(selection="seeds") == 0
+    assert sweep_toy() == 0
     manifest = json.loads(Path("runs/manifest.json").read_text())
     assert list(manifest) == ["a", "a+seeds=1", "b"]
     entry = manifest["a+seeds=1"]
@@ -116,5 +106,5 @@ def test_the_manifest_has_the_commands_of_all_sweeps_of_a_directory():
 
 
 def test_only_slurm_jobs_are_cancelled(capsys):
-    assert run_sweep("--cancel") == 2
+    assert sweep_toy("--cancel") == 2
     assert "--cancel needs --launcher slurm" in capsys.readouterr().err

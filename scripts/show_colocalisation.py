@@ -1,10 +1,12 @@
 r"""Draw how the boxes of a co-localisation run move over its steps (Figure 4), and animate them.
 
   python scripts/show_colocalisation.py runs/table5/colocalisation-TC-8-fast --out results/figures
+  python scripts/show_colocalisation.py runs/table5/colocalisation-TC-1-fast --out . --missed
 
-Writes NAME_boxes.png, a strip of some images at some steps, and NAME_boxes.gif. The run's first
-seed is trained again, as the run was, for only the last steps' weights are kept: that needs the
-run's encoder and data, and no checkpoint.
+Writes NAME_boxes.png, a strip of some images at some steps, and NAME_boxes.gif; with --missed
+NAME_missed.png and .gif, of images whose box is wrong in the end. The run's first seed is trained
+again, as the run was, for only the last steps' weights are kept: that needs the run's encoder and
+data, and no checkpoint.
 """
 
 import argparse
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders with runs in them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True)
     parser.add_argument("--images", metavar="N", type=int, default=3, help="default: 3")
+    parser.add_argument("--missed", action="store_true", help="those whose box is wrong")
     args = parser.parse_args(argv)
     if args.images < 1:
         parser.error(f"--images must be positive, got {args.images}.")
@@ -36,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for run in find_runs(args.runs):
             if run.experiment != "colocalisation":
                 raise RecordError(f"{run.path}: {run.name} is a run of {run.experiment}.")
-            moving = replay(run, encoder_config, args.images)
+            moving = replay(run, encoder_config, args.images, missed=args.missed)
+            name = f"{run.label}_{'missed' if args.missed else 'boxes'}"
             args.out.mkdir(parents=True, exist_ok=True)
-            save_strip(moving, args.out / f"{run.label}_boxes.png")
-            save_animation(moving, args.out / f"{run.label}_boxes.gif")
-            print(f"show_colocalisation.py: {run.label}_boxes.png and .gif are in {args.out}.")
+            save_strip(moving, args.out / f"{name}.png")
+            save_animation(moving, args.out / f"{name}.gif")
+            print(f"show_colocalisation.py: {name}.png and .gif are in {args.out}.")
     except (RecordError, RunError, OSError, ValueError) as error:
         sys.exit(f"show_colocalisation.py: {error}")
 

@@ -9,22 +9,25 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from stn_jax import geometry
-from stn_jax.launch.colocalisation import boxes, make_model, make_problem
+from stn_jax.launch.colocalisation import CORRECT, boxes, make_model, make_problem
 from stn_jax.reporting.boxes import MovingBoxes
 from stn_jax.reporting.runs import Run
-from stn_jax.training.errors import ConfigError
+from stn_jax.training.errors import ConfigError, RunError
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
 from stn_jax.training.step import make_train_call
 
 
-def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) -> MovingBoxes:
-    """Train the first seed of a run again, and note where its first images' boxes are.
+def replay(
+    run: Run, encoder_config: Callable[[str], ConfigDict], count: int, *, missed: bool = False
+) -> MovingBoxes:
+    """Train the first seed of a run again, and note where some of its images' boxes are.
 
     Args:
       run: of co-localisation.
       encoder_config: as `make_problem` takes it.
-      count: how many images.
+      count: how many images, from the set's first on.
+      missed: only those whose box is wrong in the end.
 
     Returns:
       Boxes before training and after each call of `config.runtime.steps_per_call` steps, of the
@@ -32,6 +35,7 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
 
     Raises:
       ConfigError: if the digits or the encoder here are not those of the run.
+      RunError: if images are asked for that are missed, and none is.
     """
     config = ConfigDict(run.config)
     problem, model = make_problem(config, encoder_config), make_model(config)
@@ -50,7 +54,7 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
         steps_per_call=config.runtime.steps_per_call,
         vmap_seeds=False,
     )
-    images = jax.tree.map(lambda x: x[0, :count], state.model_state)
+    images = jax.tree.map(lambda x: x[0], state.model_state)
 
     @jax.jit
     def find(params: Any) -> jax.Array:  # [R, N, 4]
@@ -62,14 +66,18 @@ def replay(run: Run, encoder_config: Callable[[str], ConfigDict], count: int) ->
         state, _ = train_call(state, problem.data)
         steps.append(int(state.step[0]))
         found.append(find(state.params))
-    params, images_of_seed = jax.tree.map(lambda x: x[0], (state.params, state.model_state))
-    _, network, _ = problem.find(params, images_of_seed)
-    way = np.stack(found)[:, network[:count], np.arange(count)]
+    _, network, _ = problem.find(jax.tree.map(lambda x: x[0], state.params), images)
+    way = np.stack(found)[:, network, np.arange(config.data.count)]
+    overlaps = np.asarray(geometry.intersection_over_union(way, images.square[None]))
+    shown = np.flatnonzero(overlaps[-1] <= CORRECT) if missed else np.arange(config.data.count)
+    shown = shown[:count]
+    if not shown.size:
+        raise RunError(f"{run.name} finds the digit in all images of seed {config.seeds[0]}.")
     return MovingBoxes(
         name=f"{config.name}, seed {config.seeds[0]}",
-        images=np.asarray(images.image[..., 0]),
+        images=np.asarray(images.image[shown, ..., 0]),
         steps=steps,
-        boxes=way,
-        squares=np.asarray(images.square),
-        overlaps=np.asarray(geometry.intersection_over_union(way, images.square[None])),
+        boxes=way[:, shown],
+        squares=np.asarray(images.square[shown]),
+        overlaps=overlaps[:, shown],
     )

@@ -292,6 +292,12 @@ def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, sta
     with Image.open(tmp_path / "T-3_boxes.gif") as animation:
         assert animation.n_frames == 3
 
+    missed = replay(run, ENCODERS, 100, missed=True)
+    error = run.final_errors("test")[3]
+    count = config_of(folder).data.count
+    assert error > 0 and len(missed.images) == round(error * count / 100)
+    assert missed.overlaps[-1].max() <= 0.5 and missed.boxes.shape[:2] == (3, len(missed.images))
+
 
 @pytest.mark.slow
 def test_steps_with_another_encoder_are_not_those_of_the_run(run, folder, tmp_path):

@@ -45,6 +45,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
@@ -193,6 +194,15 @@ def sweep(selection: str = "") -> list[str]:
     """
     runs = _runs(parse(selection, CHOICES), every=True)
     return [",".join(filter(None, names)) for names in runs]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=1e-3, high=0.3, log=True),
+        "optimizer.weight_decay": Range(low=0.0, high=1e-3),
+        "model.dropout": Range(low=0.3, high=0.8),
+    }
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[str, ...]]:

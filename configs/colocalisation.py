@@ -44,6 +44,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it.
@@ -147,3 +148,12 @@ def sweep(selection: str = "") -> list[str]:
     digits = chosen["digit"] or list(CHOICES["digit"])
     recipes = chosen["recipe"] or ["fast"]
     return [",".join(run) for run in itertools.product(canvases, digits, recipes)]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=1e-3, high=1e-2, log=True),
+        "model.initial_scale": Range(low=0.3, high=0.6),
+        "model.scale_rate": Range(low=0.1, high=1.0, log=True),
+    }

@@ -45,6 +45,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 TRAINING_IMAGES = 39_209
@@ -235,6 +236,16 @@ def sweep(selection: str = "") -> list[str]:
     widths (those published for each model), and normalisation (the recipe's own).
     """
     return [",".join(run.words) for run in _runs(parse(selection, CHOICES), every=True)]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=3e-4, high=3e-2, log=True),
+        "model.dropout": Range(low=0.0, high=0.6),
+        "data.rotation": Range(low=0.0, high=15.0),
+        "data.shift": Range(low=0.0, high=0.12),
+    }
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[Selected]:

@@ -34,6 +34,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
@@ -134,3 +135,11 @@ def sweep(selection: str = "") -> list[str]:
         chosen["seed"] or list(CHOICES["seed"]),
     ]
     return [",".join(names) for names in itertools.product(*parts)]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=1e-3, high=1e-2, log=True),
+        "model.dropout": Range(low=0.0, high=0.5),
+    }

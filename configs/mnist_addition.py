@@ -28,6 +28,7 @@ what it reaches beside the published errors is in results/tables/table4_fast.md.
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default,
@@ -155,3 +156,12 @@ def sweep(selection: str = "") -> list[str]:
         for transform in (transforms if CHOICES["model"][model][1] else [""])
         for recipe in recipes
     ]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "optimizer.weight_decay": Range(low=0.0, high=0.3),
+        "model.dropout": Range(low=0.0, high=0.5),
+    }

@@ -33,6 +33,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
+from stn_jax.launch.expand import Range
 from stn_jax.launch.selections import parse, parse_run
 
 # What a selection may name: as users write it -> as the code calls it. The first is the default.
@@ -143,6 +144,15 @@ def sweep(selection: str = "") -> list[str]:
     of it.
     """
     return [",".join(names) for names in _runs(parse(selection, CHOICES), every=True)]
+
+
+def search(selection: str = "") -> dict[str, Range]:
+    """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
+    return {
+        "optimizer.learning_rate": Range(low=3e-4, high=3e-2, log=True),
+        "optimizer.weight_decay": Range(low=0.0, high=1e-3),
+        "model.dropout": Range(low=0.0, high=0.6),
+    }
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[str, ...]]:

@@ -97,9 +97,6 @@ def get_config(selection: str = "") -> ConfigDict:
     config.data.evaluate_on = "test"  # or "validation": a fold of the training images
     config.data.fold = 0  # which one, from 0 on
     config.data.folds = 5
-    # A file with the numbers of test images without which the error is measured, too, as that of
-    # the 22 that ImageNet's training set also has; the paper does not list them. Empty: none.
-    config.data.leave_out = ""
 
     config.model = ConfigDict()
     config.model.name = "st_cnn" if CHOICES["model"][model] else "cnn"
@@ -198,11 +195,18 @@ def sweep(selection: str = "") -> list[str]:
 
 def search(selection: str = "") -> dict[str, Range]:
     """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
-    return {
-        "optimizer.learning_rate": Range(low=1e-3, high=0.3, log=True),
-        "optimizer.weight_decay": Range(low=0.0, high=1e-3),
-        "model.dropout": Range(low=0.3, high=0.8),
-    }
+    runs = _runs(parse(selection, CHOICES), every=True)
+    ranges = {"model.dropout": Range(low=0.3, high=0.8)}
+    if runs[0][-1] == "paper":
+        ranges["optimizer.learning_rate"] = Range(low=1e-2, high=0.3, log=True)
+        ranges["optimizer.weight_decay"] = Range(low=1e-6, high=1e-3, log=True)
+        localiser = Range(low=1e-5, high=1e-2, log=True)
+    else:
+        ranges["optimizer.learning_rate"] = Range(low=1e-3, high=2e-2, log=True)
+        localiser = Range(low=1e-2, high=1.0, log=True)
+    if all(model != "CNN" for model, *_ in runs):
+        ranges["optimizer.multipliers.localisation"] = localiser
+    return ranges
 
 
 def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[tuple[str, ...]]:

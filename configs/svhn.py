@@ -150,7 +150,6 @@ def search(selection: str = "") -> dict[str, Range]:
     """Return what `scripts/sweep.py --search` tries for the runs of a selection."""
     return {
         "optimizer.learning_rate": Range(low=3e-4, high=3e-2, log=True),
-        "optimizer.weight_decay": Range(low=0.0, high=1e-3),
         "model.dropout": Range(low=0.0, high=0.6),
     }
 

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stn_jax import geometry
 from stn_jax.data import cub_parts
 from stn_jax.launch import birds, measuring
 from stn_jax.launch.bird_examples import look
@@ -45,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def rows(run: Run) -> list[list]:
     """Return three rows for each transformer of a run's first seed."""
     opened = birds.open_parts(run.config, run.fingerprint)
-    side = run.config["data"]["crop"]
-    parts, inside = to_edges(opened.located.part, side), opened.located.inside
+    parts, inside = opened.located
     affine = look(run, opened.birds).affine
     family = FAMILIES[run.config["model"]["transform"]]
     found = []
@@ -61,17 +59,6 @@ def rows(run: Run) -> list[list]:
         ):
             found.append([run.label, run.seeds[0], number + 1, name, *values])
     return found
-
-
-def to_edges(parts: np.ndarray, side: int) -> np.ndarray:
-    """Return points with -1 and +1 at the image's outer edges instead of its last pixels' centres.
-
-    Args:
-      parts: [..., 2].
-      side: of the image, in pixels.
-    """
-    pixels = geometry.to_pixels(parts, (side, side))
-    return np.asarray(geometry.to_normalised(pixels, (side, side), align_corners=False))
 
 
 def measure(affine: np.ndarray, parts: np.ndarray, inside: np.ndarray) -> list[float]:

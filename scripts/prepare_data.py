@@ -263,7 +263,13 @@ def prepare_cub(place: Path, args: argparse.Namespace) -> None:
     """
     missing = [size for size in args.size if not cub.read_info(cub.folder_of(place, size))]
     if missing:
-        source = cub_prepare.find(args.source or place)
+        try:
+            source = cub_prepare.find(args.source or place)
+        except ValueError as error:  # what happens to lie there is no reason to stop
+            if args.source:
+                raise
+            print(f"Passed over {error}")
+            source = None
         if source is None and args.source:
             raise DataNotFoundError(
                 f"--from {args.source} has no {cub_files.ARCHIVE}, no folder {cub_files.FOLDER} "

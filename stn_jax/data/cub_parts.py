@@ -4,32 +4,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stn_jax import geometry
 from stn_jax.data.cub import PARTS, Annotations
 from stn_jax.data.cub_views import central_corner
 
 
 class Located(NamedTuple):
-    """Parts and boxes in central crops.
+    """Parts in central crops.
 
     Attributes:
-        part: [N, 15, 2] float32, (x, y) of `cub.PARTS`, normalised: -1 and +1 are the centres of
-            the crop's border pixels. Beyond them where the crop cuts a part off; NaN where the
-            part is not visible.
-        visible: [N, 15] bool, annotated as visible, in the crop or not.
+        part: [N, 15, 2] float32, (x, y) of `cub.PARTS`, normalised: -1 and +1 are the crop's outer
+            edges. Beyond them where the crop cuts a part off; NaN where the part is not visible.
         inside: [N, 15] bool, visible and within the crop.
-        box: [N, 4] float32, the bird's box (left, top, right, bottom) in pixels of the crop, from
-            outer edge to outer edge; not clipped.
     """
 
     part: np.ndarray
-    visible: np.ndarray
     inside: np.ndarray
-    box: np.ndarray
 
 
 def locate(annotations: Annotations, shape: np.ndarray, *, crop: int) -> Located:
-    """Follow parts and boxes through the resizing and `cub_views.read_central`.
+    """Follow parts through the resizing and `cub_views.read_central`.
 
     Args:
         annotations: of N images.
@@ -41,12 +34,10 @@ def locate(annotations: Annotations, shape: np.ndarray, *, crop: int) -> Located
     """
     scale = shape[:, ::-1] / annotations.size  # (x, y)
     corner = central_corner(shape, crop)[:, ::-1]
-    # From here on in pixels of the crop, 0 at the outer edge of the first.
+    # In pixels of the crop, 0 at the outer edge of the first.
     part = annotations.part * scale[:, None] - corner[:, None]
-    box = annotations.box * np.tile(scale, 2) - np.tile(corner, 2)
-    centred = geometry.to_normalised((part - 0.5).astype(np.float32), (crop, crop))
     inside = annotations.visible & np.all((part >= 0) & (part <= crop), axis=-1)
-    return Located(np.asarray(centred), annotations.visible, inside, box.astype(np.float32))
+    return Located((2 * part / crop - 1).astype(np.float32), inside)
 
 
 def are_of(region: str) -> np.ndarray:

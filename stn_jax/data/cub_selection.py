@@ -56,7 +56,7 @@ def leave_out(cub: Cub, path: str | os.PathLike) -> Birds:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is no number, or that of no image, or of a training image; names it. Or
-            the images have no numbers.
+            no line is one, or the images have no numbers.
     """
     test, train = set(cub.test.id.tolist()), set(cub.train.id.tolist())
     if min(test | train) < 0:
@@ -75,4 +75,6 @@ def leave_out(cub: Cub, path: str | os.PathLike) -> Birds:
             fault = "a training image" if int(text) in train else "none of the images"
             raise ValueError(f"{path}, line {at}: {text} is {fault}.")
         left_out.append(int(text))
+    if not left_out:
+        raise ValueError(f"{path} names no image.")
     return cub.test.select(~np.isin(cub.test.id, left_out))

@@ -43,7 +43,8 @@ def find(path: Path) -> Source | None:
         if info.get("fileFormat") != "array_record":
             raise ValueError(
                 f"{folder}: in format {info.get('fileFormat')}, only array_record is read without "
-                "TensorFlow."
+                "TensorFlow: let TFDS prepare it with file_format='array_record', or use the "
+                "publisher's archive."
             )
         return Source(folder, partial(_read_lists, folder), partial(_images, folder))
     return None

@@ -1,6 +1,6 @@
 """What the networks of finished runs make of birds, for figures and measurements."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -52,12 +52,22 @@ def look(run: Run, birds: Birds) -> Look:
         logits, extra = network(images)
         return Look(as_affine(extra["theta"]), jnp.argmax(logits, axis=-1))
 
-    parts = []
+    parts = [see(images) for images in _chunks(run, birds)]
+    return Look(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def classes(run: Run, birds: Birds) -> np.ndarray:
+    """Return the classes [N] that the network of a run's first seed reads; raises as `look`."""
+    network = open_network(run.config, run.folder, launch.make_model)
+    read = jax.jit(lambda images: jnp.argmax(network(images)[0], axis=-1))
+    return np.concatenate([read(images) for images in _chunks(run, birds)])
+
+
+def _chunks(run: Run, birds: Birds) -> Iterator[np.ndarray]:
+    """Yield what the network sees of the birds, in turn."""
     rows, crop = np.arange(len(birds.label)), run.config["data"]["crop"]
     for start in range(0, len(rows), CHUNK):
-        views = cub_views.read_central(rows[start : start + CHUNK], birds, crop=crop)
-        parts.append(jax.device_get(see(views.image)))
-    return Look(*map(np.concatenate, zip(*parts, strict=True)))
+        yield cub_views.read_central(rows[start : start + CHUNK], birds, crop=crop).image
 
 
 def corners_of(affine: np.ndarray, points: np.ndarray = CORNERS) -> np.ndarray:

@@ -69,24 +69,6 @@ def load_splits(config: ConfigDict) -> tuple[Cub, Birds, Birds]:
     return loaded, loaded.train.select(kept), loaded.train.select(held_out)
 
 
-def kept_of(config: ConfigDict, loaded: Cub, evaluated: Birds) -> np.ndarray | None:
-    """Return which of the birds evaluated on `data.leave_out` keeps, bool [N]; None without one.
-
-    Raises:
-      ConfigError: if the file is missing or wrong, or the test set is not evaluated on.
-    """
-    path = config.data.leave_out
-    if not path:
-        return None
-    if config.data.evaluate_on != "test":
-        raise ConfigError("data.leave_out is about test images, with data.evaluate_on=test.")
-    try:
-        kept = cub_selection.leave_out(loaded, path)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"data.leave_out: {error}") from error
-    return np.isin(evaluated.id, kept.id)
-
-
 def load_pretrained(config: ConfigDict) -> Weights | None:
     """Return the weights that a config's Inception networks start from; None for random ones.
 
@@ -144,6 +126,11 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
         "crop_size": fields.crop_size,
         "localiser_size": fields.localiser_size,
     }
+    if fields.frozen and fields.statistics == "batch":
+        raise ConfigError(
+            "model.frozen keeps parameters, but with model.statistics='batch' the statistics "
+            "beside them go on changing: freeze with 'stored' ones."
+        )
     if fields.dtype not in DTYPES:
         raise ConfigError(f"model.dtype is {' or '.join(DTYPES)}, got {fields.dtype!r}.")
     try:
@@ -177,8 +164,6 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says.
 
-    With `data.leave_out`, evaluations have `kept_error`, too: the error on the images kept.
-
     Raises:
       ConfigError: if images, weights, network and settings do not fit each other.
     """
@@ -187,26 +172,18 @@ def make_problem(config: ConfigDict) -> Problem:
     model = make_model(config, weights)
     try:
         jax.eval_shape(model.init, jax.random.key(0))
-    except ValueError as error:  # weights that lack something, nothing of that name to freeze
+    except WeightsError as error:
+        raise ConfigError(
+            f"{describe(weights)}: {error} A network that ends earlier needs less: model.last="
+            f"{config.model.last!r}."
+        ) from error
+    except ValueError as error:  # nothing of that name to freeze
         raise ConfigError(str(error)) from error
     crop = config.data.crop
-    kept = kept_of(config, loaded, evaluated)
-    # Of each example, so that the mean over all is that over those kept.
-    weight = None if kept is None else (kept / kept.mean()).astype(np.float32)
 
-    def read(index: np.ndarray) -> tuple[Labelled, np.ndarray | None]:
-        views = cub_views.read_central(index, evaluated, crop=crop)
-        return views, None if weight is None else weight[index]
-
-    def measure(
-        params: Any, model_state: Any, batch: tuple[Labelled, jax.Array | None]
-    ) -> dict[str, jax.Array]:
-        views, weights_of_views = batch
+    def measure(params: Any, model_state: Any, views: Labelled) -> dict[str, jax.Array]:
         (logits, _), _ = model.apply(params, model_state, views.image)
-        values = classification_values(logits, views.label)
-        if weights_of_views is not None:
-            values["kept_error"] = weights_of_views * values["error"]
-        return values
+        return classification_values(logits, views.label)
 
     return Problem(
         init=model.init,
@@ -217,7 +194,11 @@ def make_problem(config: ConfigDict) -> Problem:
             cub_views.read_batch, birds=train, crop=crop, batch_size=config.training.batch_size
         ),
         measure=measure,
-        evaluations={config.data.evaluate_on: Streamed(len(evaluated.label), read)},
+        evaluations={
+            config.data.evaluate_on: Streamed(
+                len(evaluated.label), partial(cub_views.read_central, birds=evaluated, crop=crop)
+            )
+        },
         description={
             "name": loaded.name,
             "fingerprint": loaded.fingerprint,
@@ -263,6 +244,21 @@ def open_evaluation(
     if wrong := [i for i in rows.tolist() if not 0 <= i < count]:
         raise IndexError(f"there is no bird {wrong[0]}: there are 0 to {count - 1}.")
     return Opened(evaluated.select(rows), loaded.class_names)
+
+
+def kept_of(config: dict[str, Any], path: Path) -> np.ndarray:
+    """Return which test images a file does not leave out (`cub_selection.leave_out`), bool [N].
+
+    Args:
+      config: of a run that was evaluated on the test set.
+      path: of the file.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it names other images, or none.
+    """
+    loaded, _, test = load_splits(ConfigDict(config))
+    return np.isin(test.id, cub_selection.leave_out(loaded, path).id)
 
 
 def open_parts(config: dict[str, Any], fingerprint: str) -> Opened:

@@ -32,8 +32,7 @@ def run(
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders with runs")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
+    add_arguments(parser)
     args = parser.parse_args(argv)
     try:
         rows = [
@@ -41,17 +40,33 @@ def run(
         ]
     except (RunError, OSError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
+    write(rows, columns, args.out)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which runs are measured, and where the table goes."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders with runs")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
+
+
+def write(rows: Sequence[Sequence], columns: Sequence[str], out: Path | None) -> None:
+    """Print a Markdown table, and write it to a file if one is given."""
     table = tabulate(rows, columns, tablefmt="github", floatfmt=".2f", missingval="–")
     print(table)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f"{table}\n", encoding="utf-8")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(f"{table}\n", encoding="utf-8")
 
 
 def is_meant(run: Run, experiment: str) -> bool:
-    """Tell whether a run is one to measure; say so if it is, but cannot be opened."""
+    """Tell whether a run is of the experiment and has a transformer; see `can_be_opened`."""
     if run.experiment != experiment or not run.config["model"]["transform"]:
         return False
+    return can_be_opened(run)
+
+
+def can_be_opened(run: Run) -> bool:
+    """Tell whether a run is finished and has a checkpoint; say so if not."""
     if lack := why_not_opened(run):
         print(f"{run.label} {lack}: left out.", file=sys.stderr)
     return not lack

@@ -136,7 +136,7 @@ def make_runs(
     for settings in declared:
         part = settings.get(SELECTION, "")
         changes = (*as_overrides(settings), *overrides)
-        config = _override(module.get_config(part), changes)
+        config = overridden(module.get_config(part), changes)
         name = _name(module.get_config(part), config)
         if name in configs:
             if configs[name] == config:  # the selection named it twice
@@ -150,8 +150,8 @@ def make_runs(
     return runs
 
 
-def _override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """Return the config as the experiment will see it."""
+def overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """Return a config as an experiment sees it that is called with --config.FIELD=VALUE."""
     argv = ["sweep", *overrides]
     values = flags.FlagValues()
     flag = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)

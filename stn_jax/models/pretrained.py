@@ -47,6 +47,7 @@ class Weights:
 def save_weights(path: str | Path, weights: Weights) -> None:
     """Write weights; only a whole file gets its name."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         np.savez(file, **{HEADER: np.array(json.dumps(weights.header))}, **weights.tensors)
@@ -86,16 +87,14 @@ def with_pretrained(
     weights: Weights,
     *,
     architecture: str,
-    partial: bool = False,
 ) -> tuple[Variables, Variables]:
     """Put weights into every Inception network that a model contains.
 
     Args:
-      params: the model's, as its `init` gives them, or with leading axes such as that of seeds.
+      params: the model's, as its `init` gives them.
       state: likewise.
       weights: with layers enough for those networks; what else the file has is not used.
       architecture: of those networks.
-      partial: whether layers that the file lacks may keep their initial values; they are printed.
 
     Returns:
       New params and state.
@@ -120,24 +119,17 @@ def with_pretrained(
     shapes = [
         f"{name} {weights.tensors[name].shape} for {leaf.shape}"
         for name, leaf in needed.items()
-        if name in weights.tensors and not _fits(weights.tensors[name], leaf)
+        if name in weights.tensors and weights.tensors[name].shape != leaf.shape
     ]
-    if partial and missing:
-        print(f"Left at their initial values, {len(missing)} tensors: {', '.join(missing)}")
-    raise_misfits([] if partial else missing, sorted(unexpected), shapes)
-
-    arrays = {
-        name: jnp.asarray(weights.tensors[name], leaf.dtype)
-        for name, leaf in needed.items()
-        if name in weights.tensors
-    }
+    raise_misfits(missing, sorted(unexpected), shapes)
+    arrays = {name: jnp.asarray(weights.tensors[name], leaf.dtype) for name, leaf in needed.items()}
 
     def fill(path: tuple, leaf: jax.Array) -> jax.Array:
         names = tuple(entry.key for entry in path)
         for place in places:
             name = "/".join(names[len(place) :])
-            if names[: len(place)] == place and name in arrays:
-                return jnp.broadcast_to(arrays[name], leaf.shape)
+            if names[: len(place)] == place:
+                return arrays[name]
         return leaf
 
     return tuple(jax.tree_util.tree_map_with_path(fill, tree) for tree in (params, state))
@@ -175,8 +167,3 @@ def _at(tree: Variables, place: tuple[str, ...]) -> Variables:
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(entry.key for entry in path): leaf for path, leaf in leaves}
-
-
-def _fits(array: np.ndarray, leaf: jax.Array) -> bool:
-    """Tell whether an array is of a leaf's shape, leading axes apart."""
-    return leaf.ndim >= array.ndim and leaf.shape[leaf.ndim - array.ndim :] == array.shape

@@ -10,6 +10,7 @@ needed are decoded here; the numbers are those of the fields in TensorFlow's sav
 tensor_bundle, tensor, tensor_shape and tensor_slice protos.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,19 +38,24 @@ class CheckpointError(ValueError):
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Read the tensors of a checkpoint by name; those that are no numbers are left out.
 
+    Checksums in the file are not verified: a damaged value may go unnoticed.
+
     Args:
       path: of the file of the old format; or PREFIX, or PREFIX.index, of the new one.
 
     Raises:
-      CheckpointError: if it is no checkpoint, or is compressed or divided into slices, which
-        published ones are not.
+      CheckpointError: if it is no checkpoint, or a damaged one, or is compressed or divided into
+        slices, which published ones are not.
       FileNotFoundError: if there is no such file.
     """
     path = Path(path)
     index = path if path.suffix == ".index" else path.with_name(f"{path.name}.index")
-    if index.is_file():
-        return _read_bundle(index)
-    return _read_slices(path)
+    try:
+        return _read_bundle(index) if index.is_file() else _read_slices(path)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path} is damaged ({e}).") from e
 
 
 def _read_slices(path: Path) -> dict[str, np.ndarray]:
@@ -119,7 +125,7 @@ def _table(path: Path) -> Iterator[tuple[bytes, bytes]]:
     if len(content) < _FOOTER or content[-len(_MAGIC) :] != _MAGIC:
         raise CheckpointError(f"{path} is no TensorFlow checkpoint, or not a whole one.")
     handles = _varints(content[-_FOOTER : -len(_MAGIC)])
-    _, _, offset, size = (next(handles) for _ in range(4))  # another index comes first
+    _, _, offset, size = itertools.islice(handles, 4)  # another index comes first
     for _, handle in _entries(_block(content, offset, size, path)):
         offset, size, *_ = _varints(handle)
         yield from _entries(_block(content, offset, size, path))

@@ -71,7 +71,6 @@ INCIDENTAL = (
     "training.log_every",
     "training.eval_every",
     "training.eval_batch_size",
-    "data.leave_out",
 )
 
 # Marks of cells -> how the notes on them begin.
@@ -208,7 +207,6 @@ LAYOUTS = {
         digits="cub",
         toy_recipes=("reduced",),
         toy_columns=("half224px", "half448px"),
-        others={"kept_error": "error in % without the test images left out"},
         names_data=True,
         toy_heading=(
             "Birds in small, not Table 3: 50 of 200 classes, images and crops of half the side, "

@@ -70,12 +70,27 @@ def test_rows_have_the_networks_of_table_3(monkeypatch):
 
 def test_show_cost(monkeypatch, capsys):
     cost = {"parameters": 1234, "flops": 64e9, "arguments": 2**30, "temporary": 3 * 2**29}
-    monkeypatch.setattr(show_cost, "step_cost", lambda config, n, compiled: cost)
+    seen = []
+
+    def step_cost(config, batch_size, *, compiled):
+        seen.append((config.model.dtype, config.runtime.remat, compiled))
+        return cost
+
+    monkeypatch.setattr(show_cost, "step_cost", step_cost)
     show_cost.main(["configs/birds.py:CNN", "--batch-size", "32"])
     text = " ".join(capsys.readouterr().out.split())
     assert text == (
         "birds-CNN-224px-paper-seed0 parameters 1,234 images in a step 32 GFLOP a step 64.0 "
         "GFLOP an image 2.0 arguments, GiB 1.00 temporary, GiB 1.50"
     )
-    with pytest.raises(SystemExit, match="show_cost.py: configs/svhn.py is not configs/birds.py"):
-        show_cost.main(["configs/svhn.py"])
+    changes = ["--config.model.dtype=bfloat16", "--config.runtime.remat=True"]
+    show_cost.main(["configs/birds.py:CNN", "--compile", "--", *changes])
+    assert seen == [("float32", False, False), ("bfloat16", True, True)]
+    for words, message in (
+        (["configs/svhn.py"], "configs/svhn.py is not configs/birds.py"),
+        (["configs/birds.py", "--", "--config.model.dype=bfloat16"], "dype"),
+    ):
+        with pytest.raises(SystemExit):
+            show_cost.main(words)
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

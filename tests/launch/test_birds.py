@@ -60,27 +60,15 @@ def test_all_training_images_unless_a_fold_is_evaluated_on(place):
 
 def test_images_left_out_of_the_test_set(place, tmp_path):
     """B17."""
-    loaded, _, test = birds.load_splits(config_for(place))
+    config = config_for(place)
+    loaded, _, test = birds.load_splits(config)
     path = tmp_path / "ids.txt"
     path.write_text(f"{test.id[1]}  # in ImageNet\n")
-    problem = birds.make_problem(config_for(place, "CNN", **{"data.leave_out": str(path)}))
-    examples = problem.evaluations["test"]
-    assert examples.count == len(test.id) == problem.description["test"] == 6
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    values = jax.jit(problem.measure)(*zeros, examples.read(np.arange(6)))
-    assert set(np.asarray(values["error"]).tolist()) == {0, 100}  # it reads the first class
-    kept = np.delete(values["error"], 1)
-    assert np.mean(values["kept_error"]) == pytest.approx(np.mean(kept))
-    assert values["kept_error"][1] == 0
+    kept = birds.kept_of(config.to_dict(), path)
+    assert kept.tolist() == [True, False, True, True, True, True]
     path.write_text(f"{loaded.train.id[0]}\n")
-    with pytest.raises(ConfigError, match=r"data.leave_out: .*ids.txt, line 1: \d+ is a training"):
-        birds.make_problem(config_for(place, **{"data.leave_out": str(path)}))
-    with pytest.raises(ConfigError, match=r"data.leave_out: .*none.txt"):
-        birds.make_problem(config_for(place, **{"data.leave_out": str(tmp_path / "none.txt")}))
-    wrong = {"data.leave_out": str(path), "data.evaluate_on": "validation"}
-    with pytest.raises(ConfigError, match="data.leave_out is about test images"):
-        birds.make_problem(config_for(place, **wrong))
+    with pytest.raises(ValueError, match=r"ids.txt, line 1: \d+ is a training image"):
+        birds.kept_of(config.to_dict(), path)
 
 
 def test_what_a_problem_reads(place):
@@ -92,8 +80,8 @@ def test_what_a_problem_reads(place):
     description = {"train": 12, "test": 6, "weights": weights, "name": "cub_72_3_classes"}
     assert description.items() <= problem.description.items()
     examples = problem.evaluations["test"]
-    views, weight = examples.read(np.array([5]))
-    assert views.image.shape == (1, 64, 64, 3) and weight is None
+    views = examples.read(np.array([5]))
+    assert views.image.shape == (1, 64, 64, 3)
 
 
 def test_networks_start_from_the_weights_and_train_what_is_not_frozen(place):

@@ -56,7 +56,7 @@ def variables(model):
 
 
 def test_the_file_gives_back_what_was_put_in(tmp_path, weights):
-    path = tmp_path / "weights.npz"
+    path = tmp_path / "new" / "weights.npz"
     save_weights(path, weights)
     found = load_weights(path)
     assert found.header == weights.header
@@ -64,7 +64,7 @@ def test_the_file_gives_back_what_was_put_in(tmp_path, weights):
     for name, array in found.tensors.items():
         np.testing.assert_array_equal(array, weights.tensors[name])
         assert array.dtype == np.float16
-    assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+    assert [file.name for file in path.parent.iterdir()] == ["weights.npz"]
 
 
 def test_every_network_in_a_model_gets_them(weights, variables):
@@ -78,15 +78,6 @@ def test_every_network_in_a_model_gets_them(weights, variables):
     np.testing.assert_array_equal(mean, weights.tensors["blocks/conv_2/conv/mean"])
     np.testing.assert_array_equal(new["dense"]["kernel"], params["dense"]["kernel"])
     assert jax.tree.structure((new, statistics)) == jax.tree.structure((params, state))
-
-
-def test_states_of_several_seeds_get_them(weights, variables):
-    both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), variables)
-    new, _ = with_pretrained(*both, weights, architecture="inception_v2")
-    kernel = new["first"]["blocks"]["conv_2"]["conv"]["kernel"]
-    expected = weights.tensors["blocks/conv_2/conv/kernel"]
-    np.testing.assert_array_equal(kernel, np.stack([expected, expected]))
-    assert np.any(new["dense"]["kernel"][0] != new["dense"]["kernel"][1])
 
 
 def test_they_can_be_part_of_init(weights, model):
@@ -115,20 +106,6 @@ def test_what_does_not_fit_is_named_in_one_error(weights, variables):
         "1 unexpected: blocks/conv_9/conv/bias; "
         "1 of another shape: blocks/conv_1/conv/bias (7,) for (64,)."
     )
-
-
-def test_partly_is_a_choice_and_says_what_stays(weights, variables, capsys):
-    tensors = dict(weights.tensors)
-    del tensors["blocks/conv_2/conv/kernel"]
-    params, state = variables
-    less = Weights(weights.header, tensors)
-    new, _ = with_pretrained(params, state, less, architecture="inception_v2", partial=True)
-    assert capsys.readouterr().out == (
-        "Left at their initial values, 1 tensors: blocks/conv_2/conv/kernel\n"
-    )
-    for part, changed in (("conv_2", False), ("conv_2_reduce", True)):
-        before, after = (tree["first"]["blocks"][part]["conv"]["kernel"] for tree in (params, new))
-        assert np.any(before != after) == changed
 
 
 def test_another_architecture_is_refused(weights, variables):

@@ -33,6 +33,24 @@ def test_other_files_are_refused(tmp_path):
         read_checkpoint(tmp_path / "absent.ckpt")
 
 
+@pytest.mark.parametrize("name", ["old.ckpt", "new.ckpt.index"])
+def test_whatever_is_damaged_there_is_one_kind_of_error(tmp_path, name):
+    for file in FOLDER.glob("new.ckpt.*"):
+        shutil.copy(file, tmp_path)
+    content = (FOLDER / name).read_bytes()
+    refused = 0
+    for place in range(0, len(content) - 8, max(1, len(content) // 300)):
+        path = tmp_path / name
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            refused += str(path) in str(error) or "slices" in str(error) or "ends" in str(error)
+        except FileNotFoundError:  # of a part with another number
+            pass
+    assert refused > 20
+
+
 def test_a_part_of_the_values_is_refused(tmp_path):
     for file in FOLDER.glob("new.ckpt.*"):
         shutil.copy(file, tmp_path)

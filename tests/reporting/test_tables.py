@@ -479,15 +479,6 @@ def test_table_3_shows_accuracies_by_image_size(tmp_path):
     assert "66.7" in text and "81.0" in text and "84.0" in text
 
 
-def test_the_error_without_images_left_out_is_noted(tmp_path):
-    """B17: beside the whole test set's, which is the table's."""
-    write_birds(tmp_path / "a", "4xST-CNN", 15.9, kept_error=[16.0], data="cub_512")
-    (table,) = build_tables(find_runs([tmp_path]), birds_config)
-    place = "448px 4xST-CNN location"
-    expected = f"Ours, error in % without the test images left out, mean over seeds: {place} 16.00."
-    assert expected in notes(table, "")
-
-
 def test_some_birds_are_not_table_3(tmp_path):
     some = {"trained": 1500, "tested": 1389, "data": "cub_256_50_classes"}
     write_birds(tmp_path / "a", "CNN,224px", 40.0, **some)

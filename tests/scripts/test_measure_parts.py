@@ -4,11 +4,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from scripts import make_figures, make_tables, measure_parts
+from scripts import make_figures, make_tables, measure_left_out, measure_parts
 from stn_jax import geometry
 from stn_jax.data import cub_prepare
 from stn_jax.data.cub import PARTS
-from stn_jax.launch.bird_examples import corners_of
+from stn_jax.launch.bird_examples import classes, corners_of
+from stn_jax.launch.birds import open_evaluation
 from stn_jax.reporting.runs import find_runs
 from tests.data import cub_synthetic as synthetic
 from tests.launching import train
@@ -101,6 +102,23 @@ def half_at(*centres):
     return np.float64([[0.5, 0, x, 0, 0.5, y] for x, y in centres])
 
 
+def test_accuracy_without_images_left_out(runs, run, tmp_path, capsys):
+    """B17: of a network that is trained already."""
+    test = open_evaluation(run.config, run.fingerprint).birds
+    ids = tmp_path / "ids.txt"
+    ids.write_text(f"{test.id[2]}\n{test.id[4]}\n")
+    measure_left_out.main([str(runs), "--leave-out", str(ids), "--out", str(tmp_path / "a.md")])
+    line = capsys.readouterr().out.splitlines()[2]
+    assert line in (tmp_path / "a.md").read_text()
+    images, accuracy, kept, of_those = map(float, line.split("|")[3:-1])
+    assert (images, kept) == (6, 4)
+    assert accuracy == pytest.approx(100 - run.final_errors("test")[0], abs=0.01)
+    right = classes(run, test) == test.label
+    assert of_those == pytest.approx(100 * np.delete(right, [2, 4]).mean(), abs=0.01)
+    with pytest.raises(SystemExit, match="No such file"):
+        measure_left_out.main([str(runs), "--leave-out", str(tmp_path / "none.txt")])
+
+
 def test_measures_counted_by_hand():
     """The same crop on the left of each image."""
     values = measure_parts.measure(half_at(*[(-0.5, 0)] * 3), *three_birds())
@@ -139,10 +157,7 @@ def test_the_same_crop_for_all_is_chance():
     )
 
 
-def test_corners_and_parts_are_in_one_convention():
-    """A part at the centre of the first pixel lies half a pixel inside of the outer edge."""
-    edges = measure_parts.to_edges(np.float32([[-1, -1], [1, 0]]), 64)
-    np.testing.assert_allclose(edges, [[-63 / 64, -63 / 64], [63 / 64, 0]], atol=1e-6)
+def test_corners_are_outer_edges():
     affine = np.float32([0.5, 0, -0.5, 0, 0.5, 0.5])
     np.testing.assert_allclose(corners_of(affine), [[-1, 0], [0, 0], [0, 1], [-1, 1]])
     turned = np.float32([[[0, -1, 0, 1, 0, 0]]])  # a quarter

@@ -20,11 +20,14 @@ fi
 install_packages() {
   # Debian's packages start their daemons unless this says no; there may be no systemd to do it.
   policy=/usr/sbin/policy-rc.d
-  [[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made=1; }
+  [[ -e $policy ]] || {
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod +x $policy
+    trap "rm -f $policy" EXIT
+  }
   DEBIAN_FRONTEND=noninteractive apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     slurmctld slurmd slurm-client slurmdbd munge mariadb-server > /dev/null
-  [[ -z ${made:-} ]] || rm $policy
 }
 
 # Runs a command until it succeeds, for at most a number of seconds.
@@ -39,7 +42,11 @@ wait_for() {
 }
 
 write_configuration() {
-  local host memory
+  local host memory mark='# Made by slurm_node.sh of stn_jax.'
+  if [[ -e /etc/slurm/slurm.conf ]] && ! grep -q "^$mark" /etc/slurm/slurm.conf; then
+    echo "$0: this machine has another Slurm: /etc/slurm/slurm.conf is not overwritten." >&2
+    exit 1
+  fi
   host=$(hostname -s)
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
   mkdir -p /etc/slurm
@@ -58,6 +65,7 @@ END
   # Jobs start at once, and a requeued one as soon as its old processes are gone. The node counts as
   # dead after ten seconds without a word.
   cat > /etc/slurm/slurm.conf <<END
+$mark
 ClusterName=one
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root

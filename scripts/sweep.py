@@ -44,7 +44,6 @@ from stn_jax.launch.cli import one_line_errors
 from stn_jax.launch.local import execute
 from stn_jax.launch.manifest import write_manifest
 from stn_jax.launch.profile import Profile, add_flags, read_profile
-from stn_jax.launch.slurm_queue import cancel_jobs
 from stn_jax.launch.sweep import LOG, Progress, Run, expand, inspect, load_sweep
 from stn_jax.training.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
@@ -57,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, overrides = parse(argv[:cut]), argv[cut + 1 :]
     config_file, _, selection = args.config.partition(":")
     with one_line_errors(Exception, code=EXIT_USAGE):
-        profile = read_profile(args)
-        if args.search:
+        profile = read_profile(args) if args.launcher == "slurm" else Profile()
+        if args.search and looks_only(args) and not (args.runs_dir / search.JOURNAL).exists():
+            runs = []  # nothing was tried yet, and looking is not to begin it
+        elif args.search:
             searches = open_searches(args, overrides)
             known = [run for found in searches for run in found.known_runs()]
             runs = known if looks_only(args) else next_runs(searches, args, profile)
@@ -98,7 +99,8 @@ def launch(runs: Sequence[Run], args: argparse.Namespace, profile: Profile) -> d
         print(f"{len(runs)} runs: {counts(before)}.", flush=True)
         seconds = math.inf if args.minutes is None else 60 * args.minutes
         with Display(runs, before) as display:
-            states = execute(runs, workers=args.workers, seconds=seconds, report=display.report)
+            workers = args.workers or default_workers()
+            states = execute(runs, workers=workers, seconds=seconds, report=display.report)
     print(summary(runs, states))
     return states
 
@@ -108,12 +110,10 @@ def shown(runs: Sequence[Run], args: argparse.Namespace, profile: Profile) -> st
     if args.launcher == "local":
         states = {run.name: inspect(run) for run in runs}
         return table(runs, states) if args.status else commands(runs, states)
-    places = slurm.find_places(args.runs_dir)
     if args.cancel:
-        found = (places[run.name] for run in runs if run.name in places)
-        jobs = sorted({place.job.id for place in found if place.active})
-        cancel_jobs(jobs)
+        jobs = slurm.cancel(runs, runs_dir=args.runs_dir)
         return f"Cancelled jobs: {' '.join(jobs) or 'none'}."
+    places = slurm.find_places(args.runs_dir)
     states = {run.name: slurm.inspect_in(places, run) for run in runs}
     if args.status:
         return table(runs, states)
@@ -141,7 +141,8 @@ def next_runs(
 ) -> list[Run]:
     """Return the trials that are to be trained next or, once all are known, what was chosen."""
     if any(found.is_open(args.search) for found in searches):
-        at_once = profile.at_once * profile.pack if args.launcher == "slurm" else args.workers
+        of_jobs = profile.at_once * profile.pack
+        at_once = of_jobs if args.launcher == "slurm" else args.workers or default_workers()
         return [run for s in searches for run in s.next_runs(args.search, at_once=at_once)]
     return [found.final_run() for found in searches]
 
@@ -173,8 +174,6 @@ def searched(
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse what comes before the overrides."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, (cores or 1) // 2)
     parser = argparse.ArgumentParser(
         usage="%(prog)s CONFIG[:SELECTION] --runs-dir DIR [options] [-- --config.FIELD=VALUE ...]",
         description=__doc__,
@@ -188,8 +187,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--workers",
         metavar="N",
         type=positive(int),
-        default=workers,
-        help=f"runs at a time, each on its share of the CPU cores; one per two cores: {workers}",
+        help="runs at a time, each on its share of the CPU cores; by default one per two cores: "
+        f"{default_workers()}, and on a cluster the profile's",
     )
     parser.add_argument(
         "--minutes",
@@ -216,6 +215,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if args.cancel and args.launcher == "local":
         parser.error("--cancel needs --launcher slurm: Ctrl-C stops runs of this machine.")
     return args
+
+
+def default_workers() -> int:
+    """Return how many runs this machine trains at a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // 2)
 
 
 def positive(kind: type):

@@ -75,11 +75,14 @@ def execute(
             while waiting and free and not asked:
                 run = waiting.popleft()
                 progress = inspect(run)
-                if progress.state in ("done", "running"):
-                    note(run, progress)
-                else:
-                    active.append(_start(run, free.popleft()))
-                    note(run, _running(run))
+                if progress.state not in ("done", "running"):
+                    try:
+                        active.append(_start(run, free[0], workers))
+                        free.popleft()
+                        progress = _running(run)
+                    except OSError as error:  # of this run's directory: the others go on
+                        progress = Progress("failed", message=str(error))
+                note(run, progress)
             for worker in [w for w in active if w.process.poll() is not None]:
                 active.remove(worker)
                 free.append(worker.cpus)
@@ -105,10 +108,13 @@ def cpu_shares(workers: int) -> list[list[int]]:
     return [cores[begin : max(end, begin + 1)] for begin, end in itertools.pairwise(bounds)]
 
 
-def _start(run: Run, cpus: Sequence[int]) -> _Worker:
+def _start(run: Run, cpus: Sequence[int], workers: int) -> _Worker:
+    # JAX would take most of a GPU for the first run alone.
+    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / workers:.2f}"} if workers > 1 else {}
     with open_log(run, run.command) as log, _pinned(cpus):
         process = subprocess.Popen(
             run.command,
+            env={**share, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

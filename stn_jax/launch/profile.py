@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Options of sbatch that a profile has fields for, or that jobs are recognised and stopped by.
+RESERVED = {
+    *("job_name", "array", "output", "error", "signal", "requeue", "no_requeue", "time", "nodes"),
+    *("ntasks", "ntasks_per_node", "cpus_per_task", "gpus_per_node", "mem"),
+    *("partition", "account", "qos"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -57,6 +64,24 @@ class Profile:
         for name in (*counts, "workers", "attempts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} of the profile must be 1 or more.")
+        for name in ("gpus", "memory_gb"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} of the profile must be 0 or more.")
+        if self.grace >= 60 * self.minutes:
+            raise ValueError(
+                f"grace={self.grace} seconds of the profile are no less than its minutes="
+                f"{self.minutes}: runs would be told to save at once."
+            )
+        if self.tasks > 1 and self.gpus not in (0, self.tasks_per_node):
+            raise ValueError(
+                f"each of tasks_per_node={self.tasks_per_node} trains on one GPU, but gpus="
+                f"{self.gpus}."
+            )
+        if clashes := {name.replace("-", "_") for name in self.more} & RESERVED:
+            raise ValueError(
+                f"{', '.join(sorted(clashes))} cannot stand in [more]: sweeps set it, or the "
+                "profile has a field for it."
+            )
         if self.tasks > 1 and self.pack * self.workers > 1:
             raise ValueError(
                 f"{self.tasks} tasks train one run together: pack and workers must be 1."
@@ -102,7 +127,10 @@ def read_profile(args: argparse.Namespace) -> Profile:
     chosen: dict[str, Any] = {}
     if args.profile:
         with args.profile.open("rb") as file:
-            chosen = tomllib.load(file)
+            try:
+                chosen = tomllib.load(file)
+            except ValueError as error:
+                raise ValueError(f"{args.profile}: {error}") from error
     kinds = {f.name: type(getattr(Profile(), f.name)) for f in dataclasses.fields(Profile)}
     for name, value in chosen.items():
         if name not in kinds:
@@ -116,4 +144,6 @@ def read_profile(args: argparse.Namespace) -> Profile:
     given = {name: value for name in flags if (value := getattr(args, name)) is not None}
     if args.minutes is not None:
         given["minutes"] = max(1, round(args.minutes))
+    if args.workers is not None:
+        given["workers"] = args.workers
     return Profile(**{**chosen, **given})

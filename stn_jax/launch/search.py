@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from stn_jax.launch.expand import SELECTION, Choices, Range, Settings, as_settings
-from stn_jax.launch.files import write_json
+from stn_jax.launch.files import update_json
 from stn_jax.launch.sweep import Progress, Run, inspect, make_runs
 
 JOURNAL = "search.journal"
@@ -103,8 +103,14 @@ class Search:
         return _distinct(map(self._run_of, trials))
 
     def known_runs(self) -> list[Run]:
-        """Return the runs of all trials so far."""
-        return _distinct(map(self._run_of, self._trials()))
+        """Return the runs of all trials so far, and that of what is the best of them."""
+        import optuna
+
+        runs = list(map(self._run_of, self._trials()))
+        if self._trials(optuna.trial.TrialState.COMPLETE):
+            final = self.final_run()
+            runs += [final] if final.workdir.is_dir() else []
+        return _distinct(runs)
 
     def tell(self, states: Mapping[str, Progress]) -> None:
         """Tell Optuna what became of runs; those that neither are done nor failed stay open."""
@@ -203,7 +209,7 @@ def write_chosen(searches: Sequence[Search], runs_dir: Path) -> None:
         }
         for name, chosen in found.items()
     }
-    write_json(runs_dir / CHOSEN, content)
+    update_json(runs_dir / CHOSEN, content)
 
 
 def _distinct(runs: Iterable[Run]) -> list[Run]:

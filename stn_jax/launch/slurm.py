@@ -5,18 +5,19 @@ has, and which runs each of its jobs has. It is written before the array is subm
 never in the queue without it being known, whenever this program is killed.
 """
 
+import contextlib
 import datetime
-import json
 import math
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stn_jax.launch.files import exclusive
+from stn_jax.launch.files import append_json, exclusive, read_json_lines
 from stn_jax.launch.profile import Profile
 from stn_jax.launch.slurm_job import Pack
-from stn_jax.launch.slurm_queue import Job, active_jobs, ended_jobs
+from stn_jax.launch.slurm_queue import Job, active_jobs, cancel_jobs, ended_jobs
 from stn_jax.launch.sweep import Progress, Run, count_failures, inspect
 
 FOLDER = "slurm"
@@ -59,17 +60,41 @@ def find_places(runs_dir: Path) -> dict[str, Place]:
     by_position = {(job.name, job.index): (job, False) for job in ended}
     by_position |= {(job.name, job.index): (job, True) for job in active}
     for name, submission in submissions.items():  # the oldest first
-        for index, pack in enumerate(submission["packs"]):
-            unknown = Job(submission["job"] or "?", name, "UNKNOWN")
+        packs = submission["packs"]
+        for index, pack in enumerate(packs):
+            if not submission["job"] and (name, index) not in by_position:
+                continue  # sbatch refused it
+            id = f"{submission['job']}_{index}" if len(packs) > 1 else submission["job"]
+            unknown = Job(id, name, "UNKNOWN")
             job, is_active = by_position.get((name, index), (unknown, False))
             log = runs_dir / FOLDER / name / f"{job.id}_0_log.out"
             for run in pack:
                 before = places.get(run)
                 faults = (before.faults if before else 0) + (job.state in FAULTS)
                 if before and before.active:
-                    job, is_active, log = before.job, True, before.log
-                places[run] = Place(job, is_active, faults, log)
+                    places[run] = replace(before, faults=faults)
+                else:
+                    places[run] = Place(job, is_active, faults, log)
     return places
+
+
+def cancel(runs: Sequence[Run], *, runs_dir: Path) -> list[str]:
+    """Cancel all jobs that have one of the runs, and return their ids.
+
+    Raises:
+      RuntimeError: if Slurm does not answer or refuses, or if another process submits runs of this
+        directory.
+    """
+    names = {run.name for run in runs}
+    with _submitting(runs_dir):
+        submissions = _read(runs_dir)
+        ids = [
+            job.id
+            for job in (active_jobs() if submissions else ())
+            if job.name in submissions and names & {*submissions[job.name]["packs"][job.index]}
+        ]
+        cancel_jobs(ids)
+    return ids
 
 
 def inspect_in(places: Mapping[str, Place], run: Run) -> Progress:
@@ -110,15 +135,23 @@ def submit(
         process submits runs of this directory.
     """
     folder = runs_dir / FOLDER
-    with exclusive(folder / "lock", busy=f"another process submits runs of {runs_dir}."):
+    with _submitting(runs_dir):
         packs = plan(runs, profile, places=find_places(runs_dir))
         if packs:
             name = f"stn-{secrets.token_hex(4)}"
             names = [[run.name for run in pack] for pack in packs]
-            _append(runs_dir, {"name": name, "time": _now(), "packs": names})
-            _append(runs_dir, {"name": name, "job": _sbatch(packs, profile, folder / name)})
+            append_json(folder / SUBMISSIONS, {"name": name, "time": _now(), "packs": names})
+            job = _sbatch(packs, profile, folder / name)
+            append_json(folder / SUBMISSIONS, {"name": name, "job": job})
         places = find_places(runs_dir)
-    return {run.name: inspect_in(places, run) for run in runs}, packs
+    states = {run.name: inspect_in(places, run) for run in runs}
+    for run in runs:
+        failures = attempts(run, places.get(run.name))
+        if states[run.name].state == "failed" and failures >= profile.attempts:
+            now = states[run.name]
+            message = f"{now.message} Left alone after {failures} attempts (--attempts)."
+            states[run.name] = replace(now, message=message)
+    return states, packs
 
 
 def plan(runs: Sequence[Run], profile: Profile, *, places: Mapping[str, Place]) -> list[list[Run]]:
@@ -161,13 +194,15 @@ def sbatch_options(profile: Profile, name: str) -> dict[str, object]:
         "array_parallelism": profile.at_once,
         "setup": profile.setup or None,
         "stderr_to_stdout": True,  # one log a job
+        # Since Slurm 22.05 a step does not have the cores of its job by itself.
+        "srun_args": [f"--cpus-per-task={profile.cpus}"],
         # A node that dies gives its jobs back to the queue.
         "additional_parameters": {"requeue": True, **profile.more},
     }
     for field in ("partition", "account", "qos"):
         options[field] = getattr(profile, field) or None
     options["gpus_per_node"] = profile.gpus or None
-    options["mem"] = f"{profile.memory_gb:g}GB" if profile.memory_gb else None
+    options["mem"] = f"{round(1024 * profile.memory_gb)}M" if profile.memory_gb else None
     return {field: value for field, value in options.items() if value is not None}
 
 
@@ -184,7 +219,7 @@ def _sbatch(packs: Sequence[Sequence[Run]], profile: Profile, folder: Path) -> s
     executor.update_parameters(**sbatch_options(profile, folder.name))
     jobs = [Pack(runs=pack, workers=profile.workers, restarts=profile.attempts) for pack in packs]
     try:
-        with executor.batch():
+        with _without_sbatch_variables(profile), executor.batch():
             submitted = [executor.submit(job) for job in jobs]
     except submitit.core.utils.FailedJobError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -192,19 +227,31 @@ def _sbatch(packs: Sequence[Sequence[Run]], profile: Profile, folder: Path) -> s
     return submitted[0].job_id.partition("_")[0]
 
 
+@contextlib.contextmanager
+def _without_sbatch_variables(profile: Profile) -> Iterator[None]:
+    """Hide from sbatch the variables that would go before what is asked for here."""
+    set_here = {"JOB_NAME", "ARRAY_INX", "SIGNAL", "TIMELIMIT", "REQUEUE", "NO_REQUEUE"}
+    set_here |= {"OUTPUT", "ERROR"}
+    set_here |= {name.upper() for name in ("partition", "account", "qos") if getattr(profile, name)}
+    hidden = {f"SBATCH_{name}" for name in set_here} & set(os.environ)
+    before = {name: os.environ.pop(name) for name in hidden}
+    try:
+        yield
+    finally:
+        os.environ |= before
+
+
+def _submitting(runs_dir: Path) -> contextlib.AbstractContextManager[None]:
+    busy = f"another process submits runs of {runs_dir}."
+    return exclusive(runs_dir / FOLDER / "lock", busy=busy)
+
+
 def _read(runs_dir: Path) -> dict[str, dict]:
     """Return what was submitted, by name, the oldest first."""
-    path = runs_dir / FOLDER / SUBMISSIONS
     found: dict[str, dict] = {}
-    for text in path.read_text().splitlines() if path.exists() else ():
-        line = json.loads(text)
+    for line in read_json_lines(runs_dir / FOLDER / SUBMISSIONS):
         found.setdefault(line["name"], {"job": ""}).update(line)
-    return found
-
-
-def _append(runs_dir: Path, line: dict) -> None:
-    with (runs_dir / FOLDER / SUBMISSIONS).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    return {name: submission for name, submission in found.items() if "packs" in submission}
 
 
 def _now() -> str:

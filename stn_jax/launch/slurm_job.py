@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stn_jax.launch.local import execute, open_log
 from stn_jax.launch.slurm_queue import is_running, requeue_job
-from stn_jax.launch.sweep import Progress, Run, inspect, note_exit
+from stn_jax.launch.sweep import Progress, Run, inspect, is_locked, note_exit
 
 TOGETHER = ("--distributed", "--config.runtime.num_devices=0")
 
@@ -69,7 +69,7 @@ def _train_together(run: Run) -> dict[str, Progress]:
         )
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
     code = process.wait()
-    if rank == "0":
+    if rank == "0" and not is_locked(run):  # it is, if another process came first
         note_exit(run, code)
     return {run.name: inspect(run)}
 

@@ -175,8 +175,12 @@ def _name(default: ConfigDict, config: ConfigDict) -> str:
 
 def inspect(run: Run) -> Progress:
     """Tell how far a run has come, and whether a process is at it, from its directory."""
-    progress = read_progress(run)
-    if progress.state != "done" and is_locked(run):
+    try:
+        progress = read_progress(run)
+        locked = progress.state != "done" and is_locked(run)
+    except OSError as error:  # of this directory, not of others
+        return Progress("failed", message=str(error))
+    if locked:
         message = "another process is training it"
         progress = dataclasses.replace(progress, state="running", message=message)
     return progress

@@ -32,6 +32,7 @@ from stn_jax.training.summaries import Summaries
 
 CHECKPOINTS = "checkpoints"
 LOCK = "lock"  # Held by the process that trains in the directory.
+LOCK_ATTEMPTS = 10  # a tenth of a second apart
 
 
 @dataclass(frozen=True)
@@ -285,10 +286,14 @@ def _exclusive(workdir: Path) -> Iterator[None]:
     """Hold the work directory for this process."""
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process is training in {workdir}.") from None
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt + 1 == LOCK_ATTEMPTS:
+                    raise RunError(f"another process is training in {workdir}.") from None
+                time.sleep(0.1)  # who only looks whether it is locked holds it for a moment
         yield
 
 

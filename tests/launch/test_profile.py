@@ -17,11 +17,11 @@ constraint = "a100"
 """
 
 
-def read(*argv, minutes=None):
+def read(*argv, minutes=None, workers=None):
     parser = argparse.ArgumentParser()
     add_flags(parser)
     args = parser.parse_args(argv)
-    args.minutes = minutes
+    args.minutes, args.workers = minutes, workers
     return read_profile(args)
 
 
@@ -36,6 +36,7 @@ def test_a_file_is_read_and_flags_go_before_it(tmp_path):
         **changed, **others
     )
     assert read() == Profile()
+    assert read(workers=2, minutes=10) == Profile(workers=2, minutes=10)
 
 
 def test_every_flag_is_a_field():
@@ -50,7 +51,12 @@ def test_every_flag_is_a_field():
         ("gpus = true", "gpus=True is not of type int"),
         ("minutes = 0", "minutes=0 of the profile must be 1 or more"),
         ("nodes = 2\npack = 3", "2 tasks train one run together: pack and workers must be 1"),
-        ("minutes 3", "Expected '='"),
+        ("minutes 3", "p.toml: Expected '='"),
+        ("gpus = -1", "gpus=-1 of the profile must be 0 or more"),
+        ("memory_gb = -0.5", "memory_gb=-0.5 of the profile must be 0 or more"),
+        ("minutes = 1", "grace=90 seconds of the profile are no less than its minutes=1"),
+        ("nodes = 2\ngpus = 4", "each of tasks_per_node=1 trains on one GPU, but gpus=4"),
+        ('[more]\njob-name = "x"\ntime = 3', "job_name, time cannot stand in [more]"),
     ],
 )
 def test_a_wrong_file_is_explained(tmp_path, text, message):

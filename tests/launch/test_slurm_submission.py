@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stn_jax.launch import slurm, slurm_job
-from stn_jax.launch.files import exclusive
+from stn_jax.launch.files import append_json, exclusive
 from stn_jax.launch.profile import Profile
 from stn_jax.launch.slurm_job import Pack
 from stn_jax.launch.slurm_queue import Job, active_jobs, cancel_jobs, ended_jobs
@@ -130,6 +130,46 @@ def test_a_run_that_was_submitted_again_is_where_its_active_job_is():
         assert state(run) == ("running", "in job 12")
 
 
+def jobs_that_share_a_run():
+    """Run a was submitted with job 11, which is back in the queue, and again with b in job 12."""
+    submitted("stn-1", ["a"], job="11")
+    submitted("stn-2", ["ab"], job="12")
+    return make_runs("ab")
+
+
+def test_runs_that_share_a_job_are_told_apart():
+    a, b = jobs_that_share_a_run()
+    Path("squeue.txt").write_text("11|stn-1|RUNNING|None\n12|stn-2|PENDING|None\n")
+    assert [state(run)[1] for run in (a, b)] == ["job 11 running", "job 12 pending"]
+    Path("squeue.txt").write_text("11|stn-1|RUNNING|None\n")
+    Path("sacct.txt").write_text("12|stn-2|FAILED\n")
+    assert state(a)[1] == "job 11 running" and "job 12 ended: FAILED" in state(b)[1]
+    assert planned([a, b]) == ["b"]
+
+
+def test_all_jobs_of_a_run_are_cancelled():
+    a, b = jobs_that_share_a_run()
+    Path("squeue.txt").write_text("11|stn-1|RUNNING|None\n12|stn-2|PENDING|None\n13|x|RUNNING|\n")
+    for runs, jobs in (([a], ["11", "12"]), ([b], ["12"]), ([], [])):
+        assert slurm.cancel(runs, runs_dir=Path("runs")) == jobs
+    asked = [x for x in Path("asked.log").read_text().splitlines() if x.startswith("scancel")]
+    assert asked == ["scancel 11 12", "scancel 12"]
+
+
+def test_a_line_that_a_full_disk_cut_off_is_passed_over():
+    submitted("stn-1", ["a"])
+    path = Path("runs/slurm/submissions.jsonl")
+    path.write_text(path.read_text() + '{"name": "stn-2", "pa')
+    append_json(path, {"name": "stn-3", "packs": [["b"]]})
+    Path("squeue.txt").write_text("12|stn-1|RUNNING|None\n14|stn-3|RUNNING|None\n")
+    assert {name: place.job.id for name, place in places().items()} == {"a": "12", "b": "14"}
+
+
+def test_the_log_of_a_lost_job_of_an_array_is_named():
+    submitted("stn-1", ["a", "b"])
+    assert "its log is runs/slurm/stn-1/12_1_0_log.out" in state(make_runs("b")[0])[1]
+
+
 @pytest.mark.parametrize("ended", ["NODE_FAIL", "CANCELLED by 0", "TIMEOUT", "PREEMPTED"])
 def test_jobs_that_end_early_leave_their_runs_to_the_next_call(ended):
     (run,) = make_runs("a")
@@ -147,6 +187,8 @@ def test_jobs_that_cannot_begin_are_failures_up_to_a_limit():
     Path("sacct.txt").write_text("11|stn-1|FAILED\n12|stn-2|OUT_OF_MEMORY\n")
     found, message = state(run)
     assert found == "failed" and "job 12 ended: OUT_OF_MEMORY" in message
+    states, packs = slurm.submit([run], Profile(attempts=2), runs_dir=Path("runs"))
+    assert not packs and states["a"].message.endswith("Left alone after 2 attempts (--attempts).")
     assert planned([run], attempts=3) == ["a"]
     assert planned([run], attempts=2) == []
 
@@ -207,7 +249,7 @@ def test_an_array_is_submitted_with_its_cap_and_resources():
     script = Path("sbatch.log").read_text()
     for line in (
         *("--array=0-2%2", "--partition=gpu", "--account=me", "--time=30", "--gpus-per-node=1"),
-        *("--mem=2.5GB", "--constraint=a100", "--requeue", "--signal=USR2@90"),
+        *("--mem=2560M", "--constraint=a100", "--requeue", "--signal=USR2@90"),
     ):
         assert f"#SBATCH {line}\n" in script
     (name,) = re.findall(r"--job-name=(\S+)", script)
@@ -236,7 +278,19 @@ def test_a_refusal_is_told_in_a_line_and_leaves_nothing_in_the_queue():
     with pytest.raises(RuntimeError, match="^sbatch failed: .*invalid account"):
         submit(make_runs("ab"))
     Path("refuse").unlink()
+    assert state(make_runs("a")[0]) == ("waiting", "")
     assert len(submit(make_runs("ab"))[1]) == 2
+
+
+def test_variables_of_sbatch_do_not_go_before_the_profile(monkeypatch):
+    """A job of another name would not be known again."""
+    program = Path("bin/sbatch")
+    program.write_text(program.read_text().replace("cat", "env | grep SBATCH_ > seen; cat", 1))
+    for name in ("JOB_NAME", "PARTITION", "ACCOUNT"):
+        monkeypatch.setenv(f"SBATCH_{name}", "mine")
+    submit(make_runs("a"), partition="gpu")
+    assert Path("seen").read_text() == "SBATCH_ACCOUNT=mine\n"
+    assert os.environ["SBATCH_JOB_NAME"] == "mine"
 
 
 def test_two_sweeps_of_a_directory_do_not_submit_at_once():

@@ -170,6 +170,15 @@ def test_a_failed_run_is_tried_again(capsys):
     assert "failed" not in capsys.readouterr().out.partition("\n")[2]
 
 
+def test_a_directory_that_cannot_be_written_leaves_the_other_runs_alone(capsys):
+    Path("runs").mkdir()
+    Path("runs/good").write_text("in the way")
+    assert sweep_toy("--workers", "2") == 1
+    said = capsys.readouterr().out
+    assert "2 runs: 1 done, 1 failed." in said
+    assert re.search(r"good failed .*: .*(File exists|Not a directory)", said)
+
+
 def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys):
     overrides = "--", "--config.training.num_steps=100", "--config.runtime.delay=0.05"
     name = "good+training.num_steps=100"

@@ -19,10 +19,10 @@ import numpy as np
 
 from stn_jax import geometry
 from stn_jax.launch import measuring, svhn
-from stn_jax.launch.examples import CHUNK
 from stn_jax.launch.saved import open_network
 from stn_jax.reporting.runs import Run
 
+CHUNK = 100  # numbers that a network sees at a time: at full size they take gigabytes
 COLUMNS = ("run", "seed", "overlap", "whole", "found", "size")
 
 
@@ -32,12 +32,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def rows(run: Run) -> list[list]:
     """Return the row of a run's first seed."""
-    test = svhn.open_evaluation(run.config, run.fingerprint)
     network = open_network(run.config, run.folder, svhn.make_model)
     theta_of = jax.jit(lambda images: network(images)[1]["theta"])
-    count = len(test.image)
-    theta = np.concatenate([theta_of(test.image[i : i + CHUNK]) for i in range(0, count, CHUNK)])
-    return [[run.label, run.seeds[0], *measure(theta, test.box, test.image.shape[1:3])]]
+    count = svhn.count_evaluated(run.config)
+    thetas, boxes = [], []
+    for start in range(0, count, CHUNK):
+        index = range(start, min(start + CHUNK, count))
+        test = svhn.open_evaluation(run.config, run.fingerprint, index)
+        thetas.append(theta_of(test.image))
+        boxes.append(test.box)
+    theta, box = np.concatenate(thetas), np.concatenate(boxes)
+    return [[run.label, run.seeds[0], *measure(theta, box, test.image.shape[1:3])]]
 
 
 def measure(theta: np.ndarray, box: np.ndarray, shape: Sequence[int]) -> list[float]:

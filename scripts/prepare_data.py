@@ -165,11 +165,31 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
         for split in splits
         if not all(svhn_prepare.is_finished(folder, split) for folder in folders)
     ]
+    check_svhn_source(folders, args.source)
     if missing:
         source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
         print(f"Preparing SVHN in {place} from {source}", flush=True)
         svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
     say(svhn, svhn_prepare.describe, place, args.size, done=bool(missing))
+
+
+def check_svhn_source(folders: Sequence[Path], source: Path | None) -> None:
+    """Check that a part of SVHN which is there is not going to be mixed with other files.
+
+    Raises:
+      ValueError: if a split is there that is not the published one, but was made from other files
+        than those of `source`, or the published ones are wanted.
+    """
+    found = svhn_files.find(source) if source else {}
+    for folder in folders:
+        for split, record in (svhn.read_info(folder) or {"splits": {}})["splits"].items():
+            same = split in found and Path(record["source"]).resolve() == found[split].resolve()
+            if record["entries"] != svhn.PUBLISHED_COUNTS[split] and not same:
+                raise ValueError(
+                    f"{folder} has {record['entries']:,} images of {split} from "
+                    f"{record['source']}, which are not all that are published: delete {folder} to "
+                    "replace them, or use another --data-dir."
+                )
 
 
 def add_svhn_options(parser: argparse.ArgumentParser) -> None:

@@ -121,6 +121,8 @@ def load(data_dir: str | os.PathLike | None = None, *, size: int) -> Svhn:
         }
         if record["entries"] != PUBLISHED_COUNTS[split]:
             others.append(f"{record['entries']} images in {split}, not {PUBLISHED_COUNTS[split]}")
+        elif missing := counts[split].get("missing_image", 0):
+            others.append(f"{missing} images of {split} are missing")
     source = f"crops in {folder}"
     if others:
         source += f", NOT the published SVHN: {', '.join(others)}"

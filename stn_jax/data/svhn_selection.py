@@ -22,6 +22,11 @@ class Selection:
         """Return how many there are."""
         return len(self._rows)
 
+    @property
+    def num_bytes(self) -> int:
+        """How much memory their images take."""
+        return len(self) * int(np.prod(self._parts[0].image.shape[1:]))
+
     def select(self, rows: np.ndarray) -> "Selection":
         """Select some of these."""
         return Selection(self._parts, self._rows[rows])

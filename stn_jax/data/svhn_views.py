@@ -48,9 +48,10 @@ class View:
         """Check the fields."""
         if min(self.window, self.canvas) < 0:
             raise ValueError(f"window and canvas are sides in pixels, or 0, got {self}.")
-        low, high = self.scale
-        if not 0 < low <= high <= 1:
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be two numbers, 0 < least <= largest <= 1; got {self}.")
+        if not self.canvas and self.scale != (1.0, 1.0):
+            raise ValueError(f"without a canvas there is no scale; got {self}.")
 
     def input_size(self, crop: int) -> int:
         """Return the side of the input that a crop of a side becomes.

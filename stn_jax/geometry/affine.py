@@ -48,7 +48,8 @@ def compose_affine(theta: ArrayLike) -> jnp.ndarray:
 
     A network that warps its input by theta[0], and the result by theta[1] and so on, reads at each
     point of the last map what lies in the first at the composed transform of that point. Layers
-    between that keep the normalised coordinates change nothing.
+    between that keep the normalised coordinates change nothing; 2x2 pooling shifts those of pixel
+    centres by less than a pixel of its input.
 
     Args:
       theta: [..., N, 6] float, from the input inwards; [..., N, 12] in volumes.

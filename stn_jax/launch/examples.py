@@ -173,6 +173,7 @@ def apply_to_numbers(run: Run, indices: Sequence[int]) -> NumberExamples:
         outputs=np.asarray(jnp.clip(geometry.sample(test.image, whole) + 0.5, 0, 1)),
         labels=[svhn.as_text(label) for label in test.label],
         predictions=[svhn.as_text(label) for label in read],
+        right=np.all(read == np.asarray(test.label), axis=-1).tolist(),
     )
 
 

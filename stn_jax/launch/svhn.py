@@ -24,6 +24,8 @@ from stn_jax.training.metrics import sequence_loss, sequence_measure
 
 NULL_CLASS = NUM_CLASSES - 1
 HELD_OUT_SEED = 2015  # A.5 does not say which images are held out.
+PART_OF_MEMORY = 0.6  # of a device, that images may take; the rest is for the network
+_fixed_views = jax.jit(svhn_views.fixed_views, static_argnames="view")
 
 
 def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
@@ -50,9 +52,16 @@ def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
 
 
 def view_of(config: ConfigDict) -> View:
-    """Return how a config's networks see the prepared crops."""
+    """Return how a config's networks see the prepared crops.
+
+    Raises:
+      ConfigError: if the fields do not go together.
+    """
     data = config.data
-    return View(window=data.window, canvas=data.canvas, scale=tuple(data.scale))
+    try:
+        return View(window=data.window, canvas=data.canvas, scale=tuple(data.scale))
+    except ValueError as error:
+        raise ConfigError(f"data: {error}") from error
 
 
 def make_model(config: ConfigDict) -> Model:
@@ -99,6 +108,7 @@ def make_problem(config: ConfigDict) -> Problem:
             "draw": partial(svhn_views.training_views, view=view),
         }
     else:
+        _check_memory(train, evaluated)
         source = {
             "data": jax.tree.map(jnp.asarray, train.read()),
             "draw": partial(svhn_views.training_batch, view=view, batch_size=batch_size),
@@ -117,6 +127,27 @@ def make_problem(config: ConfigDict) -> Problem:
         },
         **source,
     )
+
+
+def _check_memory(*sets: Selection) -> None:
+    """Check that images are no more than a part of what the device can hold, if it says so.
+
+    Raises:
+      ConfigError: if they are.
+    """
+    size = sum(numbers.num_bytes for numbers in sets)
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if limit and size > PART_OF_MEMORY * limit:
+        raise ConfigError(
+            f"the images are {size / 2**30:.1f} GiB, more than {PART_OF_MEMORY:.0%} of the "
+            f"device's {limit / 2**30:.1f}: read them as they are needed, with "
+            "--config.runtime.stream=True."
+        )
+
+
+def count_evaluated(config: dict[str, Any]) -> int:
+    """Return how many numbers a run, whose record has the config, is evaluated on."""
+    return len(load_splits(ConfigDict(config))[2])
 
 
 def open_evaluation(
@@ -143,7 +174,7 @@ def open_evaluation(
     if wrong := [i for i in index.tolist() if not 0 <= i < len(evaluated)]:
         raise IndexError(f"there is no number {wrong[0]}: there are 0 to {len(evaluated) - 1}.")
     chosen = Indexed(jax.tree.map(jnp.asarray, evaluated.read(index)), jnp.asarray(index))
-    return jax.jit(partial(svhn_views.fixed_views, view=view_of(config)))(chosen)
+    return _fixed_views(chosen, view=view_of(config))
 
 
 def regions(theta: jax.Array, shape: Sequence[int], points: int) -> jax.Array:

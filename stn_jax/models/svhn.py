@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,15 +35,13 @@ LAYERS: dict[str, tuple[tuple[int, bool], ...]] = {
 class ImageLocalisation(nnx.Module):
     """conv[32,5,1,2]-max[2]-conv[32,5,1,2]-fc[32]-fc[32]: what ST-CNN Single looks with (A.5)."""
 
-    def __init__(
-        self, input_shape: Sequence[int], *, filters: int = 32, units: int = 32, rngs: nnx.Rngs
-    ):
-        """Build the layers for inputs [H, W, C]."""
+    def __init__(self, input_shape: Sequence[int], *, units: int = 32, rngs: nnx.Rngs):
+        """Build the layers for inputs [H, W, C], each with as many filters or units."""
         height, width, channels = input_shape
-        self.conv1 = Conv(channels, filters, 5, pad=2, rngs=rngs)
-        self.conv2 = Conv(filters, filters, 5, pad=2, rngs=rngs)
+        self.conv1 = Conv(channels, units, 5, pad=2, rngs=rngs)
+        self.conv2 = Conv(units, units, 5, pad=2, rngs=rngs)
         pooled = math.ceil(height / 2) * math.ceil(width / 2)
-        self.hidden1 = Dense(pooled * filters, units, rngs=rngs)
+        self.hidden1 = Dense(pooled * units, units, rngs=rngs)
         self.hidden2 = Dense(units, units, rngs=rngs)
         self.num_features = units
 
@@ -53,9 +52,9 @@ class ImageLocalisation(nnx.Module):
         return jax.nn.relu(self.hidden2(jax.nn.relu(self.hidden1(x))))
 
 
-def _two_dense(input_shape: Sequence[int], *, rngs: nnx.Rngs) -> DenseLocalisation:
+def _two_dense(input_shape: Sequence[int], *, units: int = 32, rngs: nnx.Rngs) -> DenseLocalisation:
     """fc[32]-fc[32]: what each transformer of ST-CNN Multi looks with (A.5)."""
-    return DenseLocalisation(input_shape, units=(32, 32), rngs=rngs)
+    return DenseLocalisation(input_shape, units=(units, units), rngs=rngs)
 
 
 # Model -> the localisation networks of the transformers that stand before its first convolutions.
@@ -165,8 +164,8 @@ def svhn_model(
       name: "cnn", "st_cnn_single" or "st_cnn_multi".
       input_shape: (H, W, C) of the images.
       layers: "slides" (eight convolutions) or "appendix" (seven), see `LAYERS`.
-      width: factor on the numbers of filters and of dense units, those of the localisation
-        networks apart; A.5 has 1.
+      width: factor on the numbers of filters and of units, those of the localisation networks
+        too; A.5 has 1.
       transform: the family of the transformers' warps.
       dropout: share of the activations dropped in training.
 
@@ -186,7 +185,7 @@ def svhn_model(
         input_shape,
         layers=[(scaled(filters), pooled) for filters, pooled in LAYERS[layers]],
         units=scaled(3072),
-        localisations=MODELS[name],
+        localisations=[partial(build, units=scaled(32)) for build in MODELS[name]],
         transform=transform,
         dropout=dropout,
         rngs=rngs,

@@ -30,6 +30,7 @@ class NumberExamples:
       outputs: [N, H, W, 3], the input as all of them together would warp it.
       labels: [N] the numbers.
       predictions: [N] what the network reads.
+      right: [N] whether it is, at every position, those behind the end included.
     """
 
     name: str
@@ -38,6 +39,7 @@ class NumberExamples:
     outputs: np.ndarray
     labels: list[str]
     predictions: list[str]
+    right: list[bool]
 
 
 def save_numbers(examples: NumberExamples, path: Path) -> None:
@@ -54,11 +56,10 @@ def save_numbers(examples: NumberExamples, path: Path) -> None:
         _draw(below, examples.outputs[i])
         _draw_regions(middle, examples.regions[i], examples.inputs.shape[1:3], label=i == 0)
         above.set_title(examples.labels[i], fontsize=10)
-        right = examples.labels[i] == examples.predictions[i]
         below.set_xlabel(
             f"read as {examples.predictions[i] or 'nothing'}",
             fontsize=9,
-            color=BLUE if right else VERMILION,
+            color=BLUE if examples.right[i] else VERMILION,
         )
     if transformers > 1:
         figure.legend(loc="outside lower center", ncols=transformers, frameon=False, fontsize=9)

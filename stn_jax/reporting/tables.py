@@ -193,7 +193,12 @@ LAYOUTS = {
         digits="svhn",
         toy_recipes=("reduced",),
         toy_columns=("crops", "canvases"),
+        toy_heading=(
+            "House numbers in small, not Table 2: a quarter of the filters and units, crops of "
+            "half the side, or put on canvases"
+        ),
         others={"digit_error": "error a digit in %"},
+        names_data=True,
     ),
     "birds": Layout(
         "Table 3, CUB-200-2011",

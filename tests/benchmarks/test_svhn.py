@@ -12,7 +12,7 @@ from stn_jax.reporting import benchmarks as reporting
 
 def test_all_of_the_gradient_is_computed():
     config = get_config("Multi,64px")
-    config.data.canvas, config.model.width = 16, 0.02
+    config.data.canvas, config.model.width = 16, 0.2
     contender = forward_and_backward(config, 3)
     (loss, (_, metrics)), gradient = contender.wait(contender.call())
     assert loss > 5 and metrics["error"] == pytest.approx(100)  # five guesses of one in eleven

@@ -12,6 +12,8 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 CASES = [(path, "") for path in CONFIGS]
 BIRDS = CONFIGS[0].with_name("birds.py")
 CASES += [(BIRDS, selection) for selection in ("2xST-CNN", "reduced", "reduced,2xST-CNN")]
+SVHN = CONFIGS[0].with_name("svhn.py")
+CASES += [(SVHN, selection) for selection in ("Single", "reduced", "reduced,Single,Multi")]
 
 
 @pytest.mark.parametrize(

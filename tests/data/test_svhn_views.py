@@ -129,6 +129,8 @@ def test_jit_changes_nothing():
     ("fields", "message"),
     [
         ({"scale": (0.5, 1.5)}, "0 < least <= largest <= 1"),
+        ({"canvas": 9, "scale": (0.5,)}, "two numbers, 0 < least"),
+        ({"scale": (0.5, 0.8)}, "without a canvas there is no scale"),
         ({"scale": (0.8, 0.5)}, "0 < least <= largest <= 1"),
         ({"window": -1}, "sides in pixels, or 0"),
     ],

@@ -58,6 +58,17 @@ def test_streamed_or_not_the_batches_are_the_same(place):
     assert device.description["train"] == 26 and device.description["test"] == 10
 
 
+def test_images_that_the_device_cannot_hold(place, monkeypatch):
+    class Small:
+        def memory_stats(self):
+            return {"bytes_limit": 100_000}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
+    with pytest.raises(ConfigError, match="more than 60% of the device's .*runtime.stream=True"):
+        svhn.make_problem(config_for(place))
+    assert svhn.make_problem(config_for(place, **{"runtime.stream": True})).data is None
+
+
 def test_the_digit_error_is_over_the_digits_of_the_set(place):
     problem = svhn.make_problem(config_for(place, "CNN,reduced"))
     shapes, state = jax.eval_shape(problem.init, jax.random.key(0))

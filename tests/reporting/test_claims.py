@@ -5,7 +5,7 @@ from stn_jax.reporting.published import TABLE_1
 from stn_jax.reporting.runs import find_runs
 from stn_jax.reporting.tables import Place, build_tables
 from tests.reporting.synthetic import config_of, write_record
-from tests.reporting.synthetic_sets import signs_config, write_signs
+from tests.reporting.synthetic_sets import signs_config, svhn_config, write_signs, write_svhn
 
 FCN, ST_FCN, ST_CNN = (
     Place("R", *row) for row in (("FCN", ""), ("ST-FCN", "Aff"), ("ST-CNN", "Aff"))
@@ -100,6 +100,19 @@ def test_marks_are_explained(tmp_path):
     assert rows_of(text)["FCN − ST-FCN Aff"][0] == "+0.9 / – <sup>su</sup>"
     assert "<sup>s</sup> settings not the recipe's: training.num_steps 400" in text
     assert "<sup>u</sup> not finished, at step 1,000 of 2,000" in text
+
+
+def test_the_gain_on_house_numbers_in_small(tmp_path):
+    """H21, H22: pairs of runs of one seed; Multi against Single, too."""
+    errors = {"CNN": (40.0, 42.0), "Single": (33.0, 33.0), "Multi": (30.0, 31.0)}
+    for model, of_seeds in errors.items():
+        for seed, error in enumerate(of_seeds):
+            folder = tmp_path / f"{model}{seed}"
+            write_svhn(folder, f"{model},canvases,reduced,seed{seed}", error, tested=1027)
+    (table,) = build_tables(find_runs([tmp_path]), svhn_config)
+    assert has_claims(table) and table.title.startswith("House numbers in small, not Table 2")
+    text = claims(table)
+    assert "+8.00 ± 1.41" in text and "+10.50 ± 0.71" in text and "+2.50 ± 0.71" in text
 
 
 def test_the_gain_on_traffic_signs(tmp_path):

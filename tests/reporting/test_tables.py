@@ -366,7 +366,8 @@ def test_house_numbers_in_small_have_a_table_of_their_own(tmp_path):
     assert table.columns == ("crops", "canvases") and not table.compared
     assert table.cells[Place("canvases", "CNN", "")].mean == 30.0
     assert table.rows == (("CNN", ""), ("ST-CNN", "Single"))
-    assert "not an experiment of the paper: sequence error in %" in table.title
+    assert table.title.startswith("House numbers in small, not Table 2: a quarter of the filters")
+    assert "Ours: images svhn, fingerprint 0123." in notes(table, "")
 
 
 def test_traffic_signs_show_accuracies_by_epochs(tmp_path):

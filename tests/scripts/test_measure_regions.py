@@ -32,7 +32,7 @@ def run(runs):
 def test_runs_become_a_table(runs, run, capsys):
     make_tables.main([str(runs), "--format", "markdown"])
     printed = capsys.readouterr().out
-    assert "not an experiment of the paper: sequence error in %" in printed
+    assert "House numbers in small, not Table 2" in printed
     (error,) = run.final_errors("test").values()
     assert f"| ST-CNN Single | {error:.2f} <sup>s</sup>" in printed
     assert "data.canvas 24 instead of 48" in printed

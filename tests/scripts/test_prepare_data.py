@@ -204,6 +204,16 @@ def test_svhn_without_extra(place, numbers):
     assert list(svhn.load(place, size=64).splits) == list(svhn.SPLITS)
 
 
+def test_svhn_of_two_sources_is_not_mixed(place, numbers, tmp_path):
+    """A part of SVHN is there; the rest is not put beside it from elsewhere."""
+    prepare_data.main(["svhn", "--from", str(numbers), "--no-extra"])
+    other = shutil.copytree(numbers, tmp_path / "other")
+    for words in (["svhn", "--from", str(other)], ["svhn"]):
+        with pytest.raises(SystemExit, match=r"images of train from .*: delete .*/64 to replace"):
+            prepare_data.main(words)
+    assert list(svhn.load(place, size=64).splits) == ["train", "test"]
+
+
 def test_svhn_is_downloaded_once(place, numbers, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with served(numbers) as url:

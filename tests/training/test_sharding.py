@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from stn_jax import geometry
 from stn_jax.training import fit
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.sharding import copy_to_all, divide, make_mesh
@@ -52,10 +55,10 @@ json.dump({
 """
 
 
-def on_eight_devices(problem: str) -> dict:
+def run_on_eight_devices(program: str, *arguments: str) -> dict:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, problem],
+        [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -65,11 +68,51 @@ def on_eight_devices(problem: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+# Samples images that eight devices share; prints what they send each other, and the results.
+SAMPLING = """
+import json, re, sys
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from stn_jax import geometry
+from tests.training.test_sharding import random_sampling
+
+def sample_and_gradients(image, grid):
+    out, pull = jax.vjp(geometry.sample, image, grid)
+    return out, *pull(out)
+
+image, grid = random_sampling()
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+shared = jax.device_put((image, grid), NamedSharding(mesh, PartitionSpec("batch")))
+compiled = jax.jit(sample_and_gradients).lower(*shared).compile()
+kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+json.dump({
+    "sent": sorted(set(re.findall(kinds, compiled.as_text()))),
+    "found": [np.asarray(x).tolist() for x in compiled(*shared)],
+}, sys.stdout)
+"""
+
+
+def random_sampling():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(16, 5, 6, 2)).astype(np.float32)
+    return image, rng.uniform(-1.3, 1.3, size=(16, 4, 4, 2)).astype(np.float32)
+
+
+def test_images_are_sampled_where_they_are():
+    """Nothing is sent between devices, and the numbers are those of one."""
+    found = run_on_eight_devices(SAMPLING)
+    assert found["sent"] == []
+    image, grid = random_sampling()
+    out, pull = jax.vjp(geometry.sample, image, grid)
+    for ours, theirs in zip((out, *pull(out)), found["found"], strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "problem", ["toy", "streamed", pytest.param("svhn", marks=pytest.mark.slow)]
 )
 def test_eight_devices_train_as_one_does(problem):
-    found = on_eight_devices(problem)
+    found = run_on_eight_devices(PROGRAM, problem)
     assert found["devices"] == [8]
     assert found["moved"] > 1e-2  # the network learnt something
     assert found["apart"] < 1e-3 * found["moved"]

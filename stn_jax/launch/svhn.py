@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -28,6 +28,13 @@ PART_OF_MEMORY = 0.6  # of a device, that images may take; the rest is for the n
 _fixed_views = jax.jit(svhn_views.fixed_views, static_argnames="view")
 
 
+# Measurements open the numbers of a run part by part.
+@cache
+def _load(data_dir: str, size: int) -> Svhn:
+    """Open the prepared crops of a size in a folder ("": the usual one)."""
+    return svhn.load(data_dir or None, size=size)
+
+
 def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
     """Return the prepared data, what to train on, and what to evaluate on.
 
@@ -41,7 +48,7 @@ def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
         raise ConfigError(
             f"data.evaluate_on={config.data.evaluate_on!r} is neither 'test' nor 'validation'."
         )
-    loaded = svhn.load(config.runtime.data_dir or None, size=config.data.size)
+    loaded = _load(config.runtime.data_dir, config.data.size)
     parts = [loaded.splits[name] for name in ("train", "extra") if name in loaded.splits]
     try:
         train, held_out = hold_out(Selection(parts), config.data.held_out, seed=HELD_OUT_SEED)

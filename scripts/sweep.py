@@ -44,8 +44,8 @@ from stn_jax.launch.cli import one_line_errors
 from stn_jax.launch.local import execute
 from stn_jax.launch.manifest import write_manifest
 from stn_jax.launch.profile import Profile, add_flags, read_profile
-from stn_jax.launch.sweep import LOG, Progress, Run, expand, inspect, load_sweep
-from stn_jax.training.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from stn_jax.launch.sweep import LOG, Progress, Run, count_failures, expand, inspect, load_sweep
+from stn_jax.training.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 STATES = ("done", "running", "interrupted", "waiting", "failed")
 
@@ -156,11 +156,20 @@ def searched(
     """Train all trials, then what was chosen among them, and return the exit code."""
     while any(found.is_open(args.search) for found in searches):
         states = launch(runs, args, profile)
+        # On a cluster, what is still failed after a submission has had all its attempts.
+        again = [
+            run.name
+            for run in runs
+            if args.launcher == "local" and may_succeed(run, states[run.name], profile.attempts)
+        ]
         for found in searches:
-            found.tell(states)
+            found.tell({name: state for name, state in states.items() if name not in again})
         if exit_code(states) == EXIT_INTERRUPTED:
             print("The same command continues.")
             return EXIT_INTERRUPTED
+        if again:
+            print(f"The same command tries {len(again)} of them again.")
+            return EXIT_FAILED
         runs = next_runs(searches, args, profile)
     search.write_chosen(searches, args.runs_dir)
     for found in searches:
@@ -170,6 +179,13 @@ def searched(
             f"the lowest of {chosen.count} trials. Now on the test set:"
         )
     return trained(runs, args, profile)
+
+
+def may_succeed(run: Run, progress: Progress, attempts: int) -> bool:
+    """Tell whether a failed run says nothing about its settings: a full disk, a process killed."""
+    if progress.state != "failed" or progress.exit_code == EXIT_DIVERGED:
+        return False
+    return count_failures(run) < attempts
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -8,11 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from stn_jax.benchmarks.cost import svhn_training
 from stn_jax.benchmarks.timing import Contender, Row
-from stn_jax.data.distorted_mnist import Labelled
-from stn_jax.launch.svhn import make_model, view_of
-from stn_jax.models.svhn import NUM_CLASSES, NUM_POSITIONS
-from stn_jax.training.metrics import sequence_loss
 
 MODELS = {"CNN": "CNN", "ST-CNN Single": "Single", "ST-CNN Multi": "Multi"}
 SIZES = (64, 128)
@@ -38,13 +35,8 @@ def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
 
 def forward_and_backward(config: ConfigDict, batch_size: int) -> Contender:
     """Return the loss and its gradient of a config's network, on images of noise."""
-    size = view_of(config).input_size(config.data.size)
-    rng = np.random.default_rng(0)
-    batch = Labelled(
-        jnp.asarray(rng.normal(size=(batch_size, size, size, 3)), jnp.float32),
-        jnp.asarray(rng.integers(0, NUM_CLASSES, (batch_size, NUM_POSITIONS))),
-    )
-    model = make_model(config)
-    params, state = jax.jit(model.init)(jax.random.key(0))
-    step = jax.jit(jax.value_and_grad(sequence_loss(model.apply), has_aux=True))
+    training = svhn_training(config)
+    batch = jax.tree.map(jnp.asarray, training.noise(np.random.default_rng(0), batch_size))
+    params, state = jax.jit(training.model.init)(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(training.loss, has_aux=True))
     return Contender(partial(step, params, state, batch, jax.random.key(1)), jax.block_until_ready)

@@ -62,6 +62,7 @@ class Progress:
       error: of that evaluation, in percent, mean over seeds; None where there is none.
       seconds: time in training.
       message: why it failed, or what else there is to say.
+      exit_code: of the process that failed; 0 where none did, or it is not known.
     """
 
     state: str
@@ -70,6 +71,7 @@ class Progress:
     error: float | None = None
     seconds: float = 0.0
     message: str = ""
+    exit_code: int = 0
 
 
 def expand(
@@ -208,7 +210,7 @@ def read_progress(run: Run) -> Progress:
     last = next((line for line in reversed(lines) if line["kind"] == "eval"), {})
     errors = last.get("error")
     done = bool(lines) and lines[-1]["kind"] == "end"
-    message = "" if done else _failure(run.workdir / LOG)
+    message, code = ("", 0) if done else _failure(run.workdir / LOG)
     unfinished = "failed" if message else "interrupted" if lines else "waiting"
     return Progress(
         state="done" if done else unfinished,
@@ -217,6 +219,7 @@ def read_progress(run: Run) -> Progress:
         error=sum(errors) / len(errors) if errors else None,
         seconds=max((line.get("seconds", 0.0) for line in lines), default=0.0),
         message=message,
+        exit_code=code,
     )
 
 
@@ -241,21 +244,21 @@ def count_failures(run: Run) -> int:
     return sum(int(code) not in HARMLESS for code in codes)
 
 
-def _failure(log: Path) -> str:
-    """Return why the last process of a run failed, or "" if it did not."""
+def _failure(log: Path) -> tuple[str, int]:
+    """Return why the last process of a run failed, and its exit code; "" and 0 if it did not."""
     if not log.exists():
-        return ""
+        return "", 0
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 10_000))
         end = file.read().decode(errors="replace").splitlines()
     end = [line.strip() for line in end if line.strip()]
     if not end or not end[-1].startswith(EXIT_NOTE):
-        return ""
+        return "", 0
     code = int(end[-1].removeprefix(EXIT_NOTE))
     if code in HARMLESS:
-        return ""
+        return "", 0
     if code < 0:
-        return f"killed by signal {-code} ({signal.strsignal(-code)})"
+        return f"killed by signal {-code} ({signal.strsignal(-code)})", code
     if code == 0:
-        return "it ended without an error, but its record has no end."
-    return end[-2] if len(end) > 1 else f"exit code {code}"
+        return "it ended without an error, but its record has no end.", code
+    return end[-2] if len(end) > 1 else f"exit code {code}", code

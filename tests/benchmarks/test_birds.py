@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs.birds import get_config
-from scripts import show_cost
 from stn_jax.benchmarks import birds
+from stn_jax.benchmarks.cost import step_cost
 from stn_jax.reporting import benchmarks as reporting
 
 
@@ -31,19 +31,12 @@ def test_all_of_the_gradient_is_computed():
 def test_larger_images_cost_no_more_but_transformers_do():
     """B19: crops and localiser see the same number of pixels."""
     two, large, four = (
-        birds.step_cost(small(selection, crop), 2)["flops"]
+        step_cost(small(selection, crop), 2)["flops"]
         for selection, crop in (("2xST-CNN", 32), ("2xST-CNN", 64), ("4xST-CNN", 64))
     )
     assert large == pytest.approx(two, rel=0.01)
     # Five Inception networks instead of three.
     assert four / large == pytest.approx(5 / 3, rel=0.1)
-
-
-def test_memory_of_a_compiled_step():
-    cost = birds.step_cost(small("CNN", 32), 2, compiled=True)
-    # At least parameters and momentum; at least the first convolution's maps of two images.
-    assert cost["arguments"] > 2 * 4 * cost["parameters"]
-    assert cost["temporary"] > 2 * 16 * 16 * 64 * 4
 
 
 def test_rows_have_the_networks_of_table_3(monkeypatch):
@@ -66,31 +59,3 @@ def test_rows_have_the_networks_of_table_3(monkeypatch):
     report = {"birds": {"environment": environment, "time": "2026-01-02", "rows": [row]}}
     text = " ".join(reporting.markdown(report).split())
     assert "| 2xST-CNN 448px | 310 (100 to 100) | 3.10 | 448.0 | 2.00 |" in text
-
-
-def test_show_cost(monkeypatch, capsys):
-    cost = {"parameters": 1234, "flops": 64e9, "arguments": 2**30, "temporary": 3 * 2**29}
-    seen = []
-
-    def step_cost(config, batch_size, *, compiled):
-        seen.append((config.model.dtype, config.runtime.remat, compiled))
-        return cost
-
-    monkeypatch.setattr(show_cost, "step_cost", step_cost)
-    show_cost.main(["configs/birds.py:CNN", "--batch-size", "32"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert text == (
-        "birds-CNN-224px-paper-seed0 parameters 1,234 images in a step 32 GFLOP a step 64.0 "
-        "GFLOP an image 2.0 arguments, GiB 1.00 temporary, GiB 1.50"
-    )
-    changes = ["--config.model.dtype=bfloat16", "--config.runtime.remat=True"]
-    show_cost.main(["configs/birds.py:CNN", "--compile", "--", *changes])
-    assert seen == [("float32", False, False), ("bfloat16", True, True)]
-    for words, message in (
-        (["configs/svhn.py"], "configs/svhn.py is not configs/birds.py"),
-        (["configs/birds.py", "--", "--config.model.dype=bfloat16"], "dype"),
-    ):
-        with pytest.raises(SystemExit):
-            show_cost.main(words)
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1

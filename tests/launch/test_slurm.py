@@ -33,7 +33,7 @@ NODE = ROOT / "scripts" / "slurm_node.sh"
 # Table 1 with toy digits: 20 networks of all distortions.
 CONFIG = "configs/distorted_mnist.py"
 SELECTION = "quickstart,R,RTS,P,E,TC,FCN,ST-FCN,Aff,Proj,TPS"
-NUM_STEPS, CHECKPOINT_EVERY = 600, 50
+NUM_STEPS, CHECKPOINT_EVERY = 2000, 100
 OVERRIDES = [
     f"--config.training.num_steps={NUM_STEPS}",
     f"--config.training.eval_every={NUM_STEPS}",
@@ -45,6 +45,7 @@ OVERRIDES = [
 PROFILE = "pack = 5\nat_once = 2\ngrace = 20\nminutes = 30\nattempts = 20\n"
 HURRY_SECONDS = 5  # Slurm lets a job that was put back wait for two minutes
 FAULT_SECONDS = 240
+ATTEMPTS = 3  # of a fault to come before the run that it is for has ended
 END_SECONDS = 1800
 
 
@@ -83,13 +84,17 @@ class Cluster:
     def training(self) -> list[Run]:
         """Wait until some runs are amid their training, and return them."""
         deadline = time.monotonic() + FAULT_SECONDS
-        looked = 0.0
+        looked, before = 0.0, {}
         while time.monotonic() < deadline:
+            steps = {run.name: last_step(run) for run in self.runs if is_locked(run)}
+            # One that has just begun again has the steps of its last session, and none of its own.
             found = [
                 run
                 for run in self.runs
-                if CHECKPOINT_EVERY < last_step(run) < 0.7 * NUM_STEPS and is_locked(run)
+                if CHECKPOINT_EVERY < steps.get(run.name, 0) < 0.7 * NUM_STEPS
+                and before.get(run.name, NUM_STEPS) < steps[run.name]
             ]
+            before = steps
             if found:
                 return found
             if time.monotonic() > looked + 2:
@@ -110,8 +115,12 @@ class Cluster:
                 return job.id
         raise AssertionError(f"{run.name} is in no job.")
 
-    def strike(self, name: str) -> None:
-        """Let a fault come over runs that train, and note how far they had come when they ended."""
+    def strike(self, name: str) -> bool:
+        """Let a fault come over runs that train, and note how far they had come when they ended.
+
+        Returns:
+          Whether one of them was interrupted by it.
+        """
         self.call()
         run, *_ = self.training()
         hit = getattr(self, name)(run)
@@ -123,6 +132,7 @@ class Cluster:
             # It may have been faster, or not have begun again since the last fault.
             if lines[-1]["kind"] != "end" and (other.name, sessions) not in known:
                 self.losses.append(Loss(name, other, last_step(other), sessions))
+        return any(loss.fault == name for loss in self.losses)
 
     def all_training(self) -> list[Run]:
         return [run for run in self.runs if is_locked(run)]
@@ -170,7 +180,12 @@ class Cluster:
             while True:
                 file.write(bytes(4096))
         wait_until(lambda: not any(map(is_locked, self.runs)), "the full disk to end runs")
-        wait_until(lambda: not active_jobs(), "their jobs to end")
+
+        def all_ended() -> bool:
+            self.hurry()
+            return not active_jobs()
+
+        wait_until(all_ended, "their jobs to end")
         filler.unlink()
         return hit
 
@@ -290,7 +305,7 @@ def test_a_sweep_survives_what_clusters_do(node):
     began = time.monotonic()
     for name in FAULTS:
         print(f"{time.monotonic() - began:.0f} s: {name}", file=sys.stderr, flush=True)
-        cluster.strike(name)
+        assert any(cluster.strike(name) for _ in range(ATTEMPTS)), f"{name} came too late."
     cluster.finish()
     seconds = time.monotonic() - began
 
@@ -313,9 +328,7 @@ def test_a_sweep_survives_what_clusters_do(node):
         tables.append(path.read_text().partition("\n\nRuns:")[0])
     assert tables[0] == tables[1]
 
-    lost = cluster.lost()
-    assert {loss.fault for loss, _ in lost} == set(FAULTS)
-    for loss, steps in lost:
+    for loss, steps in cluster.lost():
         # The last checkpoint may have been under way when the process was killed.
         saves = loss.fault in ("preempted", "warned", "requeued", "cancelled")
         assert 0 <= steps <= (0 if saves else 2 * CHECKPOINT_EVERY), (loss, steps)

@@ -86,6 +86,27 @@ def test_a_search_measures_test_errors_of_what_was_chosen_alone(capsys):
     assert out.count("done") >= 10
 
 
+def test_what_says_nothing_about_the_settings_is_tried_again(capsys):
+    """A run that diverges is a trial; one that is killed, say, only after three of them."""
+    pytest.importorskip("optuna")
+    toy = Path("experiments/toy.py")
+    toy.write_text("import sys; print('no space left'); sys.exit(1)")
+    for _ in range(2):
+        assert sweep_toy("--search", "2", "--workers", "2", selection="") == 1
+        assert "The same command tries 4 of them again." in capsys.readouterr().out
+    first = {path.parent.name for path in Path("runs").glob("*/log.txt")}
+    toy.write_text(EXPERIMENT)
+    assert sweep_toy("--search", "2", "--workers", "2") == 0
+    assert json.loads(Path("runs/chosen.json").read_text())["a"]["trial"] in first
+
+    toy.write_text("import sys; sys.exit(1)")
+    said = []
+    for code in (1, 1, 0):
+        assert sweep_toy("--search", "3", "--workers", "2") == code
+        said.append(capsys.readouterr().out)
+    assert "tries 2 of them again" in said[1] and "of 2 trials" in said[2]
+
+
 def test_a_search_without_ranges_or_optuna_starts_nothing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert sweep_toy("--search", "2") == 2

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from stn_jax import geometry
@@ -76,22 +77,25 @@ def _draw_once(signs: Signs, count: int) -> Signs:
 
 
 def transform_of(config: ConfigDict) -> Transform:
-    """Return the transformers' family: affine, or held to `model.parts`.
+    """Return the transformers' family: affine, or held to `model.parts` within `model.limits`.
 
     Raises:
-      ConfigError: if it is not affine, or there are parts of another family.
+      ConfigError: if it is not affine, or there are parts or limits of another family.
     """
     name, parts = config.model.transform or "affine", tuple(config.model.parts)
+    limits = {name: value for name, value in config.model.limits.items() if value}
     if name not in FAMILIES:
         raise ConfigError(f"model.transform={name!r} is not one of {', '.join(FAMILIES)}.")
     if not parts:
+        if limits:
+            raise ConfigError(f"model.limits={limits} are of model.parts, which has none.")
         return geometry.get_transform(name)
     if name != "affine":
         raise ConfigError(f"model.parts={parts} are of affine transforms, not of {name!r}.")
     try:
-        return geometry.restricted(*parts)
+        return geometry.restricted(*parts, **limits)
     except ValueError as error:
-        raise ConfigError(f"model.parts: {error}") from error
+        raise ConfigError(f"model.parts, model.limits: {error}") from error
 
 
 def _check_layers(model: ConfigDict) -> None:
@@ -101,6 +105,15 @@ def _check_layers(model: ConfigDict) -> None:
         raise ConfigError(
             f"model.transformers={tuple(before)}: they stand before convolutions 1, 2 or 3, each "
             "named once, in order."
+        )
+    if bool(before) != bool(model.transform):
+        raise ConfigError(
+            f"model.transformers={tuple(before)} do not go with "
+            f"model.transform={model.transform!r}."
+        )
+    if model.normalise not in ("", *WINDOWS):
+        raise ConfigError(
+            f"unknown model.normalise {model.normalise!r}; there are {', '.join(WINDOWS)}, or ''."
         )
     if len(model.widths) != 4 or min(model.widths) < 1:
         raise ConfigError(
@@ -125,8 +138,9 @@ def make_model(config: ConfigDict) -> Model:
     model, size = config.model, config.data.size
     _check_layers(model)
     transform = transform_of(config)
-    init, apply = functional(
-        lambda rngs: SignCNN(
+
+    def build(rngs: nnx.Rngs) -> SignCNN:
+        return SignCNN(
             (size, size, 3),
             widths=model.widths,
             localisations={n: model.localisations[n - 1] for n in model.transformers},
@@ -135,7 +149,11 @@ def make_model(config: ConfigDict) -> Model:
             dropout=model.dropout,
             rngs=rngs,
         )
-    )
+
+    try:
+        init, apply = functional(build)
+    except ValueError as error:
+        raise ConfigError(f"data.size={size} is too small: {error}") from error
 
     def scaled_init(key: jax.Array) -> tuple[Variables, Variables]:
         params, state = init(key)

@@ -165,8 +165,10 @@ _GTSRB_BESIDE = (
 )
 GTSRB_FAST_NOTES = (
     _GTSRB_BESIDE.format("14"),
-    "Ours differ: images of 32x32 without local normalisation, 24, 32, 48, 128 filters and units "
-    "in every network, Adam with cosine decay, dropout, small random motions and brightness.",
+    "Ours differ: images of 32x32, local contrast normalisation of the images alone unless the row "
+    "says otherwise, 24, 32, 48, 384 filters and units in every network (with none, one, two and "
+    "three transformers 352,347, 375,705, 399,143 and 419,381 parameters), Adam with cosine decay, "
+    "dropout, small random motions and brightness.",
     *_GTSRB_COMMON,
 )
 GTSRB_MODERN_NOTES = (

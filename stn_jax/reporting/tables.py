@@ -55,12 +55,12 @@ SVHN_MODELS = {
     "st_cnn_single": ("ST-CNN", "Single"),
     "st_cnn_multi": ("ST-CNN", "Multi"),
 }
-# Likewise, by the number of transformers.
+# Likewise, by the convolutions that transformers stand before.
 GTSRB_MODELS = {
-    0: ("CNN", ""),
-    1: ("ST-CNN", "one"),
-    2: ("ST-CNN", "two"),
-    3: ("ST-CNN", "three"),
+    (): ("CNN", ""),
+    (1,): ("ST-CNN", "one"),
+    (1, 3): ("ST-CNN", "two"),
+    (1, 2, 3): ("ST-CNN", "three"),
 }
 # Fields of the config that say which seeds and how to run and watch, not what is computed.
 INCIDENTAL = (
@@ -111,7 +111,9 @@ def _number_place(config: dict[str, Any]) -> Place:
 
 
 def _sign_place(config: dict[str, Any]) -> Place:
-    names = list(GTSRB_MODELS[len(config["model"]["transformers"])])
+    before = tuple(config["model"]["transformers"])
+    others = ("ST-CNN", f"before {' and '.join(map(str, before))}")
+    names = list(GTSRB_MODELS.get(before, others))
     # Normalisation and width, if not the usual ones, go with the last name that there is; the first
     # records do not have the field.
     names[-1 if names[-1] else 0] += "".join(f" {name}" for name in config.get("variant", ()))

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from stn_jax.launch.cli import load_config_module
+from stn_jax.launch.gtsrb import make_model
 from stn_jax.launch.sweep import expand
+from stn_jax.models.pure import count_params
+from stn_jax.reporting.published import GTSRB_FAST_NOTES
 from stn_jax.training.optim import SCHEDULES
 
 PATH = Path(__file__).parents[2] / "configs" / "gtsrb.py"
@@ -81,6 +85,21 @@ def test_the_modern_recipe_has_the_published_network_and_images():
     assert ours.training.num_steps == 15_930
 
 
+def test_what_the_table_says_of_the_fast_recipe():
+    """The text beside the table has its widths, and how large its networks are."""
+    config = CONFIG.get_config("two,fast")
+    assert (config.data.size, config.data.normalise, config.model.normalise) == (32, "gaussian", "")
+    (text,) = (note for note in GTSRB_FAST_NOTES if note.startswith("Ours differ: images of 32x32"))
+    assert f"{', '.join(map(str, config.model.widths))} filters and units" in text
+    sizes = []
+    for model in ("CNN", "one", "two", "three"):
+        shapes, _ = jax.eval_shape(
+            make_model(CONFIG.get_config(f"{model},fast")).init, jax.random.key(0)
+        )
+        sizes.append(f"{count_params(shapes):,}")
+    assert f"{', '.join(sizes[:-1])} and {sizes[-1]} parameters" in text
+
+
 @pytest.mark.parametrize("recipe", ["paper", "modern", "fast"])
 def test_each_normalisation_has_a_name_of_its_own(recipe):
     """Either can be left out; what is usual for the recipe is not named."""
@@ -89,9 +108,11 @@ def test_each_normalisation_has_a_name_of_its_own(recipe):
     assert [bool(c.data.normalise) for c in configs] == [True, True, False, False]
     assert [bool(c.model.normalise) for c in configs] == [True, False, True, False]
     assert len({c.name for c in configs}) == 4
-    usual = CONFIG.get_config(f"two,{recipe}")
-    assert usual == configs[3 if recipe == "fast" else 0]
-    assert configs[1].variant == ("image",) and "-image-" in configs[1].name
+    usual = {"fast": "image"}.get(recipe, "both")
+    for name, config in zip(names, configs, strict=True):
+        assert config.variant == (() if name == usual else (name,))
+        assert (f"-{name}-" in config.name) == (name != usual)
+    assert CONFIG.get_config(f"two,{recipe}") in configs
     selections = CONFIG.sweep(f"two,seed0,{recipe},both,image,network,neither")
     lengths = {"paper": 3}.get(recipe, 1)
     assert len(selections) == len(set(selections)) == 4 * lengths

@@ -121,8 +121,11 @@ def test_evaluations_know_the_overlap_with_the_signs_box(place):
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     np.testing.assert_allclose(values["overlap"], area / 32**2, rtol=1e-5)
     assert values["error"].shape == (7,)
-    for transformers in ((), (3,)):
-        other = gtsrb.make_problem(config_for(place, **{"model.transformers": transformers}))
+    for config in (
+        config_for(place, "CNN,fast"),
+        config_for(place, **{"model.transformers": (3,)}),
+    ):
+        other = gtsrb.make_problem(config)
         weights, state = jax.eval_shape(other.init, jax.random.key(0))
         assert "overlap" not in jax.eval_shape(other.measure, weights, state, examples)
 
@@ -153,6 +156,14 @@ def test_affine_parameters_of_restricted_transforms(place, parts):
         np.testing.assert_allclose(affine, theta, atol=1e-6)
 
 
+def test_restricted_transforms_stay_within_their_limits(place):
+    changes = {"model.parts": ("rotation", "scale"), "model.limits.max_angle": 0.3}
+    transform = gtsrb.transform_of(config_for(place, **changes))
+    affine = gtsrb.as_affine(np.float32([[5.0, 2.0]]), transform)[0].reshape(2, 3)
+    assert np.arctan2(affine[1, 0], affine[0, 0]) == pytest.approx(0.3, abs=1e-3)
+    assert np.linalg.det(affine[:, :2]) == pytest.approx(4)  # no limit
+
+
 def test_affine_parameters_of_every_family_that_is_allowed():
     for name in gtsrb.FAMILIES:
         transform = geometry.TRANSFORMS[name]
@@ -172,7 +183,19 @@ def test_affine_parameters_of_every_family_that_is_allowed():
             {"model.transform": "attention", "model.parts": ("scale",)},
             r"model.parts=\('scale',\) are of affine transforms, not of 'attention'",
         ),
-        ({"model.parts": ("skew",)}, "model.parts: parts must be some of rotation"),
+        ({"model.parts": ("skew",)}, "model.parts, model.limits: parts must be some of rotation"),
+        ({"model.limits.max_angle": 0.5}, r"model.limits={'max_angle': 0.5} are of model.parts"),
+        (
+            {"model.parts": ("scale",), "model.limits.max_scale": 0.9},
+            "model.parts, model.limits: max_scale must be between 1.0 and inf, got 0.9",
+        ),
+        ({"model.transformers": ()}, r"model.transformers=\(\) do not go with .*'affine'"),
+        ({"model.transform": ""}, r"model.transformers=\(1,\) do not go with .*''"),
+        ({"model.normalise": "local"}, "unknown model.normalise 'local'; there are gaussian"),
+        (
+            {"model.transformers": (1, 3), "data.size": 24},
+            "data.size=24 is too small: SignLocalisation needs inputs of 8x8 at least",
+        ),
         ({"model.transformers": (1, 4)}, r"model.transformers=\(1, 4\): they stand before"),
         ({"model.transformers": (1, 1)}, r"model.transformers=\(1, 1\): they stand before"),
         ({"model.transformers": (3, 1)}, r"each named once, in order"),

@@ -33,13 +33,10 @@ NODE = ROOT / "scripts" / "slurm_node.sh"
 # Table 1 with toy digits: 20 networks of all distortions.
 CONFIG = "configs/distorted_mnist.py"
 SELECTION = "quickstart,R,RTS,P,E,TC,FCN,ST-FCN,Aff,Proj,TPS"
-NUM_STEPS, CHECKPOINT_EVERY = 2000, 100
+NUM_STEPS, CHECKPOINT_EVERY = 2000, 100  # the first is the recipe's
 OVERRIDES = [
-    f"--config.training.num_steps={NUM_STEPS}",
     f"--config.training.eval_every={NUM_STEPS}",
     "--config.training.log_every=10",
-    "--config.training.batch_size=16",
-    "--config.model.num_params=5000",
     f"--config.runtime.checkpoint_every={CHECKPOINT_EVERY}",
 ]
 PROFILE = "pack = 5\nat_once = 2\ngrace = 20\nminutes = 30\nattempts = 20\n"

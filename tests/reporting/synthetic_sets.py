@@ -49,9 +49,12 @@ def write_svhn(folder, selection, error, *, trained=230_754, tested=13_068, **mo
     write_finished(folder, config, error, data="svhn", trained=trained, tested=tested, **more)
 
 
-def write_signs(folder, selection, error, *, trained=None, tested=12_630, data=None, **more):
+def write_signs(
+    folder, selection, error, *, trained=None, tested=12_630, data=None, changes=(), **more
+):
     """Write one on traffic signs: by default the originals, as many as the config says."""
     config = GTSRB.get_config(selection)
+    config.update_from_flattened_dict(dict(changes))
     data = data or f"gtsrb_{config.data.size}"
     trained = trained or config.data.images or 39_209
     write_finished(folder, config, error, data=data, trained=trained, tested=tested, **more)

@@ -393,6 +393,14 @@ def test_traffic_signs_show_accuracies_by_epochs(tmp_path):
     assert FORMATS["markdown"][0]([table]).count("99.67 / 99.60 ± 0.14") == 1
 
 
+def test_transformers_elsewhere_have_a_row_of_their_own(tmp_path):
+    changes = {"model.transformers": (1, 2)}
+    write_signs(tmp_path / "a", "two,10epochs20k", 1.0, changes=changes)
+    (table,) = build_tables(find_runs([tmp_path]), signs_config)
+    cells = {place: cell.mean for place, cell in table.cells.items() if cell.mean is not None}
+    assert cells == {Place("10epochs20k", "ST-CNN", "before 1 and 2"): 99.0}
+
+
 @pytest.mark.parametrize("recipe", ["paper", "fast"])
 def test_enlarged_or_fewer_signs_are_marked(tmp_path, recipe):
     write_signs(tmp_path / "a", f"CNN,{recipe}", 2.0, tested=70, data="gtsrb_48_from_32")

@@ -160,11 +160,23 @@ class Search:
         return self._make_run(self._settings_of(trial))
 
     def _settings_of(self, trial: Any) -> Settings:
-        """Return the settings of a trial."""
+        """Return the settings of a trial.
+
+        Raises:
+          ValueError: if the config no longer declares them.
+        """
         settings: Settings = {SPLIT: VALIDATION}
         for field, choices in self._ranges.items():
-            value = trial.params[field]
-            settings[field] = choices.tidy(value) if isinstance(choices, Range) else choices[value]
+            value = trial.params.get(field)
+            if isinstance(choices, Range) and isinstance(value, int | float):
+                settings[field] = choices.tidy(value)
+            elif not isinstance(choices, Range) and value in (named := _by_text(choices)):
+                settings[field] = named[value]
+            else:
+                raise ValueError(
+                    f"{self._runs_dir / JOURNAL} has a trial with {field}={value}, which is not in "
+                    f"what the config searches, {choices}: search in another runs directory."
+                )
         return settings
 
     def _make_run(self, settings: Settings) -> Run:
@@ -216,11 +228,16 @@ def _distinct(runs: Iterable[Run]) -> list[Run]:
     return list({run.name: run for run in runs}.values())
 
 
+def _by_text(choices: Sequence[Any]) -> dict[str, Any]:
+    """Return choices by what the journal calls them, in whatever order the config has them."""
+    return {repr(choice): choice for choice in sorted(choices, key=repr)}
+
+
 def _distribution(choices: Choices) -> Any:
     from optuna import distributions
 
     if not isinstance(choices, Range):
-        return distributions.CategoricalDistribution(range(len(choices)))
+        return distributions.CategoricalDistribution([*_by_text(choices)])
     if choices.whole:
         return distributions.IntDistribution(int(choices.low), int(choices.high), log=choices.log)
     return distributions.FloatDistribution(choices.low, choices.high, log=choices.log)

@@ -102,6 +102,21 @@ def test_a_search_goes_on_where_it_stopped(config_file):
     assert (config_file.parents[1] / "runs" / JOURNAL).exists()
 
 
+def test_choices_may_change_places_but_not_go(config_file):
+    def orders():
+        search, _ = open_all(config_file)
+        found = [run.name for run in search.next_runs(8, at_once=8)]
+        return [re.search(r"training.order=([\d,]+)", name) for name in found]
+
+    first = orders()
+    assert len({bool(found) for found in first}) == 2  # both (1,), the default, and (2, 3)
+    config_file.write_text(CONFIG.replace("[(1,), (2, 3)]", "[(2, 3), (1,)]"))
+    assert [bool(found) for found in orders()] == [bool(found) for found in first]
+    config_file.write_text(CONFIG.replace("[(1,), (2, 3)]", "[(1,), (4,)]"))
+    with pytest.raises(ValueError, match=r"search.journal has a trial with .*order=\(2, 3\)"):
+        orders()
+
+
 def test_failed_trials_count_and_are_never_chosen(config_file):
     from stn_jax.launch.sweep import Progress
 

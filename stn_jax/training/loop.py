@@ -23,7 +23,7 @@ from stn_jax.training.errors import ConfigError, Diverged, Interrupted, RunError
 from stn_jax.training.evaluation import make_evaluation
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.processes import agree_to_stop, leads, must_wait, several
-from stn_jax.training.records import Record
+from stn_jax.training.records import Record, peak_memory
 from stn_jax.training.sharding import copy_to_all, make_mesh
 from stn_jax.training.state import TrainState, create_state
 from stn_jax.training.step import make_train_call
@@ -175,7 +175,8 @@ def fit(
                     record.write("eval", step, split=split, **means)
                     summaries.write(split, step, means)
             if log or measure or save:
-                record.write("timing", step, seconds=time.monotonic() - started)
+                seconds = time.monotonic() - started
+                record.write("timing", step, seconds=seconds, memory=peak_memory())
             if save:
                 checkpoints.save(step, state, window.as_json())
             if stopping:

@@ -6,7 +6,8 @@ Lines, by "kind":
     session  one a process: code and package versions, device, time, the step it began at.
     train    means since the last such line: {"step", "loss": [one a seed], "error": [...]}.
     eval     {"step", "split", "loss": [...], "error": [...]}, over every example of the split.
-    timing   {"step", "seconds"}: time in training so far, over all sessions.
+    timing   {"step", "seconds", "memory"}: time in training so far, over all sessions, and the
+             most bytes that this one has held: of its first device, or of the process on a CPU.
     diverged {"step"}: loss or gradient were not finite in the steps before it, and the run stopped.
     end      the run is finished: {"step", "seconds"}.
 
@@ -18,7 +19,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,15 @@ def environment() -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
     }
+
+
+def peak_memory() -> int:
+    """Return the most bytes held so far: of the first device or, where that is a CPU, in all."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics:
+        return statistics["peak_bytes_in_use"]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _code_version() -> str:

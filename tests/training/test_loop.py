@@ -40,6 +40,9 @@ def test_training_learns_and_the_record_tells(tmp_path):
     assert train[-1]["loss"][0] < train[0]["loss"][0]
     evals = lines(tmp_path, "eval")
     assert [(line["step"], line["split"]) for line in evals] == [(20, "test"), (40, "test")]
+    timing = lines(tmp_path, "timing")
+    assert [line["step"] for line in timing] == [10, 20, 30, 40]
+    assert all(line["memory"] > 2**20 for line in timing)
     assert lines(tmp_path)[-1]["kind"] == "end"
 
 

@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from stn_jax.training.errors import ConfigError
-from stn_jax.training.records import Record, environment, read_lines
+from stn_jax.training.records import Record, environment, peak_memory, read_lines
 
 HEADER = {"name": "a", "config": {"seeds": (0, 1), "runtime": {"steps_per_call": 1}}}
 
@@ -56,6 +57,14 @@ def test_damage_in_the_middle_is_reported_and_a_torn_end_is_not(tmp_path):
         file.write('\n{"kind": "end", "step": 3}\n')
     with pytest.raises(ConfigError, match=r"record.jsonl, line 2: not a record"):
         read_lines(record.path)
+
+
+def test_the_most_memory_is_remembered():
+    large = np.ones(2**25)  # 256 MiB
+    most = peak_memory()
+    assert most >= large.nbytes
+    del large
+    assert peak_memory() >= most
 
 
 def test_environment_names_no_place():

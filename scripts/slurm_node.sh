@@ -8,6 +8,7 @@
 # to have N cores. There are two partitions: jobs in `high` preempt those in `low`, which have 20
 # seconds to save and go back into the queue.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin  # where the daemons are
 
 command=${1:-}
 directory=${2:-}

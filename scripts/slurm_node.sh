@@ -131,6 +131,7 @@ start() {
 }
 
 stop() {
+  scancel --me 2> /dev/null && sleep 1 || true
   for name in slurmd slurmctld slurmdbd; do
     [[ ! -e $directory/$name.pid ]] || kill "$(< "$directory/$name.pid")" 2> /dev/null || true
   done

@@ -140,11 +140,11 @@ def next_runs(
     searches: Sequence[search.Search], args: argparse.Namespace, profile: Profile
 ) -> list[Run]:
     """Return the trials that are to be trained next or, once all are known, what was chosen."""
-    if any(found.is_open(args.search) for found in searches):
-        of_jobs = profile.at_once * profile.pack
-        at_once = of_jobs if args.launcher == "slurm" else args.workers or default_workers()
-        return [run for s in searches for run in s.next_runs(args.search, at_once=at_once)]
-    return [found.final_run() for found in searches]
+    of_jobs = profile.at_once * profile.pack
+    at_once = of_jobs if args.launcher == "slurm" else args.workers or default_workers()
+    # Asked before whether it is open: trials that have ended meanwhile close it.
+    left = [run for s in searches for run in s.next_runs(args.search, at_once=at_once)]
+    return left or [found.final_run() for found in searches if found.has_found]
 
 
 def searched(
@@ -171,14 +171,20 @@ def searched(
             print(f"The same command tries {len(again)} of them again.")
             return EXIT_FAILED
         runs = next_runs(searches, args, profile)
-    search.write_chosen(searches, args.runs_dir)
-    for found in searches:
+    successful = [found for found in searches if found.has_found]
+    search.write_chosen(successful, args.runs_dir)
+    for found in successful:
         chosen = found.choose()
         print(
             f"{found.name}: {chosen.settings}, validation error {chosen.error:.2f} %, "
             f"the lowest of {chosen.count} trials. Now on the test set:"
         )
-    return trained(runs, args, profile)
+    code = trained(runs, args, profile)
+    for found in searches:
+        if not found.has_found:
+            print(f"{found.name}: every trial failed.", file=sys.stderr)
+            code = code or EXIT_FAILED
+    return code
 
 
 def may_succeed(run: Run, progress: Progress, attempts: int) -> bool:
@@ -336,7 +342,7 @@ def table(runs: Sequence[Run], states: dict[str, Progress]) -> str:
     rows = []
     for run in runs:
         progress = states[run.name]
-        error = None if progress.error is None else f"{progress.error:.2f}"
+        error = None if progress.error is None else f"{progress.error:.2f} ({progress.split})"
         time = tqdm.format_interval(progress.seconds) if progress.seconds else None
         rows.append([run.name, progress.state, f"{progress.step}/{run.num_steps}", error, time])
     head = ["run", "state", "steps", "error %", "time"]

@@ -54,6 +54,12 @@ class Range:
         value = round(value) if self.whole else float(f"{value:.{DIGITS}g}")
         return min(max(value, self.low), self.high)
 
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value can have been drawn from the range."""
+        if not isinstance(value, int | float) or (self.whole and value != round(value)):
+            return False
+        return self.low <= value <= self.high
+
 
 # What a field may be: any number of a range, or one of the values that are listed.
 Choices = Range | Sequence[Any]

@@ -77,6 +77,11 @@ class Profile:
                 f"each of tasks_per_node={self.tasks_per_node} trains on one GPU, but gpus="
                 f"{self.gpus}."
             )
+        if self.tasks == 1 and self.gpus > 1 and self.workers > 1:
+            raise ValueError(
+                f"workers={self.workers} would all train on the first of gpus={self.gpus}: ask for "
+                "gpus = 1, or for workers = 1 with config.runtime.num_devices=0."
+            )
         if clashes := {name.replace("-", "_") for name in self.more} & RESERVED:
             raise ValueError(
                 f"{', '.join(sorted(clashes))} cannot stand in [more]: sweeps set it, or the "

@@ -5,6 +5,7 @@ the settings that were chosen, and for no others. What was tried stands in Optun
 the runs directory, so a search goes on whenever it was interrupted.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from stn_jax.launch.expand import SELECTION, Choices, Range, Settings, as_settings
-from stn_jax.launch.files import update_json
+from stn_jax.launch.files import exclusive, update_json
 from stn_jax.launch.sweep import Progress, Run, inspect, make_runs
 
 JOURNAL = "search.journal"
+LOCK = "search.lock"
 CHOSEN = "chosen.json"
 SPLIT = "data.evaluate_on"
 VALIDATION = "validation"
@@ -78,10 +80,10 @@ class Search:
             raise ValueError(f"a search sets {SPLIT} by itself.")
         self._place = (config_file, module)
         self._settings, self._runs_dir, self._overrides = settings, runs_dir, overrides
-        self._ranges = ranges
+        self._ranges, self._sampler, self._seed = ranges, sampler, seed
         self.name = self._make_run({}).name
         runs_dir.mkdir(parents=True, exist_ok=True)
-        self._study = _open_study(runs_dir / JOURNAL, self.name, sampler=sampler, seed=seed)
+        self._study = _open_study(runs_dir / JOURNAL, self.name)
 
     def next_runs(self, count: int, *, at_once: int) -> list[Run]:
         """Return runs of trials whose end is not known, and of new ones.
@@ -96,34 +98,37 @@ class Search:
         ends = {run.name: inspect(run) for run in map(self._run_of, running)}
         self.tell({name: end for name, end in ends.items() if end.state == "done"})
         spaces = {field: _distribution(choices) for field, choices in self._ranges.items()}
-        trials = self._trials(optuna.trial.TrialState.RUNNING)
-        known = len(self._trials())
-        for _ in range(min(count - known, at_once - len(trials))):
-            trials.append(self._study.ask(spaces))
+        with self._alone():
+            trials = self._trials(optuna.trial.TrialState.RUNNING)
+            known = len(self._trials())
+            for number in range(known, min(count, known + at_once - len(trials))):
+                # Of its own number, so that it does not count in how many calls trials were drawn.
+                self._study.sampler = _make_sampler(self._sampler, 1000 * self._seed + number)
+                trials.append(self._study.ask(spaces))
         return _distinct(map(self._run_of, trials))
 
     def known_runs(self) -> list[Run]:
-        """Return the runs of all trials so far, and that of what is the best of them."""
+        """Return the runs of all trials so far and, if none is open, that of the best of them."""
         import optuna
 
         runs = list(map(self._run_of, self._trials()))
-        if self._trials(optuna.trial.TrialState.COMPLETE):
-            final = self.final_run()
-            runs += [final] if final.workdir.is_dir() else []
+        if self.has_found and not self._trials(optuna.trial.TrialState.RUNNING):
+            runs.append(self.final_run())
         return _distinct(runs)
 
     def tell(self, states: Mapping[str, Progress]) -> None:
         """Tell Optuna what became of runs; those that neither are done nor failed stay open."""
         import optuna
 
-        for trial in self._trials(optuna.trial.TrialState.RUNNING):
-            progress = states.get(self._run_of(trial).name)
-            if progress is None or progress.state not in ("done", "failed"):
-                continue
-            if progress.state == "done" and progress.split == VALIDATION:
-                self._study.tell(trial.number, progress.error)
-            else:
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        with self._alone():
+            for trial in self._trials(optuna.trial.TrialState.RUNNING):
+                progress = states.get(self._run_of(trial).name)
+                if progress is None or progress.state not in ("done", "failed"):
+                    continue
+                if progress.state == "done" and progress.split == VALIDATION:
+                    self._study.tell(trial.number, progress.error)
+                else:
+                    self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     def is_open(self, count: int) -> bool:
         """Tell whether trials are left: to be asked for, or to be trained."""
@@ -131,6 +136,13 @@ class Search:
 
         settled = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
         return len(self._trials(*settled)) < count
+
+    @property
+    def has_found(self) -> bool:
+        """Whether a trial came to its end."""
+        import optuna
+
+        return bool(self._trials(optuna.trial.TrialState.COMPLETE))
 
     def choose(self) -> Chosen:
         """Return the settings of the lowest validation error; the first of those that are equal.
@@ -153,6 +165,10 @@ class Search:
         """Return the run that measures what was chosen on the test set."""
         return self._make_run(self.choose().settings)
 
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off other processes of the search, which would draw and tell the same trials."""
+        return exclusive(self._runs_dir / LOCK)
+
     def _trials(self, *states: Any) -> list[Any]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
@@ -168,7 +184,7 @@ class Search:
         settings: Settings = {SPLIT: VALIDATION}
         for field, choices in self._ranges.items():
             value = trial.params.get(field)
-            if isinstance(choices, Range) and isinstance(value, int | float):
+            if isinstance(choices, Range) and choices.holds(value):
                 settings[field] = choices.tidy(value)
             elif not isinstance(choices, Range) and value in (named := _by_text(choices)):
                 settings[field] = named[value]
@@ -243,7 +259,14 @@ def _distribution(choices: Choices) -> Any:
     return distributions.FloatDistribution(choices.low, choices.high, log=choices.log)
 
 
-def _open_study(journal: Path, name: str, *, sampler: str, seed: int) -> Any:
+def _make_sampler(name: str, seed: int) -> Any:
+    import optuna
+
+    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    return kinds[name](seed=seed)
+
+
+def _open_study(journal: Path, name: str) -> Any:
     try:
         import optuna
     except ImportError as error:
@@ -253,9 +276,4 @@ def _open_study(journal: Path, name: str, *, sampler: str, seed: int) -> Any:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         backend = optuna.storages.journal.JournalFileBackend(str(journal))
         storage = optuna.storages.JournalStorage(backend)
-    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
-    # Continued, a search is not to draw its first numbers again.
-    seed = 1000 * seed + len(study.get_trials(deepcopy=False))
-    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    study.sampler = kinds[sampler](seed=seed)
-    return study
+    return optuna.create_study(storage=storage, study_name=name, load_if_exists=True)

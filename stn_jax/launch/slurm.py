@@ -19,6 +19,7 @@ from stn_jax.launch.profile import Profile
 from stn_jax.launch.slurm_job import Pack
 from stn_jax.launch.slurm_queue import Job, active_jobs, cancel_jobs, ended_jobs
 from stn_jax.launch.sweep import Progress, Run, count_failures, inspect
+from stn_jax.training.errors import EXIT_DIVERGED
 
 FOLDER = "slurm"
 SUBMISSIONS = "submissions.jsonl"
@@ -146,11 +147,12 @@ def submit(
         places = find_places(runs_dir)
     states = {run.name: inspect_in(places, run) for run in runs}
     for run in runs:
-        failures = attempts(run, places.get(run.name))
-        if states[run.name].state == "failed" and failures >= profile.attempts:
-            now = states[run.name]
-            message = f"{now.message} Left alone after {failures} attempts (--attempts)."
-            states[run.name] = replace(now, message=message)
+        now, failures = states[run.name], attempts(run, places.get(run.name))
+        if is_left_alone(now, failures, profile):
+            diverged = now.exit_code == EXIT_DIVERGED
+            often = f"after {failures} attempts (--attempts)"
+            why = "as it would diverge again" if diverged else often
+            states[run.name] = replace(now, message=f"{now.message} Left alone {why}.")
     return states, packs
 
 
@@ -169,9 +171,8 @@ def plan(runs: Sequence[Run], profile: Profile, *, places: Mapping[str, Place]) 
         active = place is not None and place.active
         if progress.state in ("done", "running") or active:
             continue
-        if progress.state == "failed" and attempts(run, place) >= profile.attempts:
-            continue
-        left.append(run)
+        if not is_left_alone(progress, attempts(run, place), profile):
+            left.append(run)
     count = math.ceil(len(left) / profile.pack)
     bounds = [i * len(left) // count for i in range(count + 1)] if count else [0]
     return [left[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
@@ -180,6 +181,12 @@ def plan(runs: Sequence[Run], profile: Profile, *, places: Mapping[str, Place]) 
 def attempts(run: Run, place: Place | None) -> int:
     """Count how often a run failed: by itself, or because its job could not begin."""
     return max(count_failures(run), place.faults if place else 0)
+
+
+def is_left_alone(progress: Progress, failures: int, profile: Profile) -> bool:
+    """Tell whether a failed run is not to be submitted again."""
+    again = progress.exit_code != EXIT_DIVERGED and failures < profile.attempts
+    return progress.state == "failed" and not again
 
 
 def sbatch_options(profile: Profile, name: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from stn_jax.launch.local import execute, open_log
 from stn_jax.launch.slurm_queue import is_running, requeue_job
 from stn_jax.launch.sweep import Progress, Run, inspect, is_locked, note_exit
 
+ANSWER_SECONDS = 20  # that the controller may be away
 TOGETHER = ("--distributed", "--config.runtime.num_devices=0")
 
 
@@ -41,9 +43,8 @@ class Pack:
         else:
             seconds, leads = float("inf"), True
             after = execute(self.runs, workers=self.workers, seconds=seconds, report=_Report())
-        if leads and self._comes_back(before, after) and is_running(_job_id()):
-            print("There is more to do: back into the queue.", flush=True)
-            requeue_job(_job_id())
+        if leads and self._comes_back(before, after):
+            _requeue(_job_id())
 
     def _comes_back(self, before: Mapping[str, Progress], after: Mapping[str, Progress]) -> bool:
         # Runs are left over only if a signal stopped them.
@@ -51,6 +52,20 @@ class Pack:
         moved = any(after[name].step > before[name].step for name in after)
         # A job that is too short for a single step would come back for ever.
         return left and (moved or int(os.environ.get("SLURM_RESTART_COUNT", 0)) < self.restarts)
+
+
+def _requeue(id: str) -> None:
+    """Put this job back into the queue unless it is ending; if Slurm does not answer, ask again."""
+    for waited in range(ANSWER_SECONDS):
+        try:
+            if is_running(id):
+                print("There is more to do: back into the queue.", flush=True)
+                requeue_job(id)
+            return
+        except RuntimeError as error:
+            print(f"{error} (for {waited} s)", flush=True)
+            time.sleep(1)
+    print("There is more to do: call the sweep again.", flush=True)
 
 
 def _pass_warnings_on() -> None:

@@ -56,6 +56,7 @@ def test_every_flag_is_a_field():
         ("memory_gb = -0.5", "memory_gb=-0.5 of the profile must be 0 or more"),
         ("minutes = 1", "grace=90 seconds of the profile are no less than its minutes=1"),
         ("nodes = 2\ngpus = 4", "each of tasks_per_node=1 trains on one GPU, but gpus=4"),
+        ("gpus = 4\nworkers = 4", "workers=4 would all train on the first of gpus=4"),
         ('[more]\njob-name = "x"\ntime = 3', "job_name, time cannot stand in [more]"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.expand import Range
 from stn_jax.launch.search import JOURNAL, SAMPLERS, open_searches, write_chosen
+from stn_jax.launch.sweep import Progress
 from tests.launching import write_toy
 
 pytest.importorskip("optuna")
@@ -78,7 +79,8 @@ def test_a_search_finds_the_lowest_validation_error(config_file, sampler):
         search.next_runs(12, at_once=0)  # what is done is told
     assert len({run.name for run in tried}) == len(tried) == 12
     assert all("+data.evaluate_on=validation" in run.name for run in tried)
-    assert sorted(run.name for run in search.known_runs()) == sorted(run.name for run in tried)
+    known = [run.name for run in search.known_runs()]
+    assert sorted(known) == sorted(run.name for run in [*tried, search.final_run()])
 
     chosen = search.choose()
     best = min(tried, key=lambda run: abs(rate(run) - 0.3))
@@ -102,6 +104,31 @@ def test_a_search_goes_on_where_it_stopped(config_file):
     assert (config_file.parents[1] / "runs" / JOURNAL).exists()
 
 
+def test_a_search_that_was_interrupted_tries_what_it_would_have_tried(config_file):
+    def names(at_once):
+        (config_file.parents[1] / "runs" / JOURNAL).unlink(missing_ok=True)
+        found = []
+        while len(found) < 6:
+            search, _ = open_all(config_file, sampler="random", seed=3)
+            runs = search.next_runs(6, at_once=at_once)
+            search.tell({run.name: Progress("failed") for run in runs})
+            found += [run.name for run in runs]
+        return found
+
+    assert names(1) == names(4) == names(6)
+
+
+def test_a_range_may_grow_but_not_leave_out_what_was_tried(config_file):
+    search, _ = open_all(config_file)
+    names = [run.name for run in search.next_runs(5, at_once=5)]
+    config_file.write_text(CONFIG.replace("high=1.0", "high=2.0").replace("high=9", "high=12"))
+    assert names == [run.name for run in open_all(config_file)[0].next_runs(5, at_once=5)]
+    for narrow in (("low=0.0", "low=0.99"), ("high=9", "high=2")):
+        config_file.write_text(CONFIG.replace(*narrow))
+        with pytest.raises(ValueError, match="search.journal has a trial with training"):
+            open_all(config_file)[0].next_runs(5, at_once=5)
+
+
 def test_choices_may_change_places_but_not_go(config_file):
     def orders():
         search, _ = open_all(config_file)
@@ -118,8 +145,6 @@ def test_choices_may_change_places_but_not_go(config_file):
 
 
 def test_failed_trials_count_and_are_never_chosen(config_file):
-    from stn_jax.launch.sweep import Progress
-
     searches = open_all(config_file)
     for search in searches:
         bad, good = search.next_runs(2, at_once=2)
@@ -135,8 +160,6 @@ def test_failed_trials_count_and_are_never_chosen(config_file):
 
 
 def test_a_search_in_which_all_failed_chooses_nothing(config_file):
-    from stn_jax.launch.sweep import Progress
-
     search, _ = open_all(config_file)
     (run,) = search.next_runs(1, at_once=1)
     search.tell({run.name: Progress("failed")})

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -195,12 +196,21 @@ def test_jobs_that_cannot_begin_are_failures_up_to_a_limit():
 
 def test_a_run_that_fails_is_submitted_up_to_a_limit():
     (run,) = make_runs("a")
-    for code in (1, 75, -15, -9, -12, 3):
+    for code in (1, 75, -15, -9, -12, 2):
         fail(run, code)
     assert count_failures(run) == 3
     assert state(run) == ("failed", "toy.py: there is no data.")
     assert planned([run], attempts=4) == ["a"]
     assert planned([run], attempts=3) == []
+
+
+def test_a_run_that_diverged_is_not_submitted_again():
+    (run,) = make_runs("a")
+    fail(run, 3)
+    assert planned([run]) == []
+    states, packs = slurm.submit([run], Profile(), runs_dir=Path("runs"))
+    assert not packs
+    assert states["a"].message.endswith("no data. Left alone as it would diverge again.")
 
 
 def test_without_accounting_a_lost_job_is_unknown():
@@ -363,6 +373,24 @@ def test_a_job_that_is_signalled_saves_and_comes_back(monkeypatch, signalled):
     requeued = in_job(monkeypatch, runs, signalled=signalled, **array)
     assert requeued == ["scontrol requeue 20_3"]
     assert [slurm.inspect_in({}, run).state for run in runs] == ["interrupted", "waiting"]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_controller_that_does_not_answer_is_asked_again(monkeypatch, capsys, back):
+    Path("squeue.txt").write_text("RUNNING\n")
+    Path("squeue.down").touch()
+
+    def sleep(seconds):
+        if back:
+            Path("squeue.down").unlink()
+
+    runs = [toy("a")]
+    monkeypatch.setattr(slurm_job, "time", SimpleNamespace(sleep=sleep))
+    requeued = in_job(monkeypatch, runs, signalled=[signal.SIGTERM])
+    assert requeued == (["scontrol requeue 21"] if back else [])
+    said = capsys.readouterr().out
+    assert "squeue failed: Unable to contact the controller (for 0 s)" in said
+    assert ("There is more to do: call the sweep again." in said) != back
 
 
 @pytest.mark.parametrize("job_state", ["COMPLETING", "CANCELLED", ""])

@@ -194,7 +194,8 @@ def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys
     assert "2 runs: 1 interrupted, 1 waiting.\nThe same command continues.\n" in out
     found, table = states(capsys, selection, *overrides)
     assert found == {name: "interrupted", "better+training.num_steps=100": "waiting"}
-    assert re.search(rf"interrupted +{stopped}/100 +{15 - stopped:.2f} +0?{stopped}:00\n", table)
+    error = rf"{15 - stopped:.2f} \(test\)"
+    assert re.search(rf"interrupted +{stopped}/100 +{error} +0?{stopped}:00\n", table)
 
     assert sweep_toy("--workers", "2", *overrides[:2], selection=selection) == 0
     assert f"{name}: continues after step {stopped}\n" in capsys.readouterr().out

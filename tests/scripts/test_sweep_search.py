@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stn_jax.launch.cli import load_config_module
+from stn_jax.launch.search import open_searches
 from tests.launching import sweep_toy, write_toy
 
 CONFIG = """
@@ -84,6 +87,29 @@ def test_a_search_measures_test_errors_of_what_was_chosen_alone(capsys):
     assert sweep_toy("--search", "6", "--status") == 0
     out = capsys.readouterr().out
     assert out.count("done") >= 10
+
+
+def test_trials_that_ended_while_nobody_looked_lead_to_the_test_set():
+    """As those of jobs do, between two calls."""
+    pytest.importorskip("optuna")
+    module = load_config_module("configs/toy.py")
+    for search in open_searches("configs/toy.py", module, "", Path("runs")):
+        for run in search.next_runs(2, at_once=2):
+            run.workdir.mkdir()
+            subprocess.run(run.command)
+    assert sweep_toy("--search", "2") == 0
+    on = splits()
+    assert len(on) == 6 and [*on.values()].count({"test"}) == 2
+
+
+def test_one_search_without_a_result_leaves_the_other_alone(capsys):
+    pytest.importorskip("optuna")
+    toy = Path("experiments/toy.py")
+    toy.write_text(EXPERIMENT.replace("rate > 0.9", 'rate > 0.9 or "/b" in workdir'))
+    assert sweep_toy("--search", "2") == 1
+    assert "b: every trial failed." in capsys.readouterr().err
+    assert list(json.loads(Path("runs/chosen.json").read_text())) == ["a"]
+    assert [*splits().values()].count({"test"}) == 1
 
 
 def test_what_says_nothing_about_the_settings_is_tried_again(capsys):

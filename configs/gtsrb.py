@@ -183,6 +183,8 @@ def get_config(selection: str = "") -> ConfigDict:
     config.optimizer.decay_factor = 0.1
     # On the learning rate of all parameters below a name, such as transformers.
     config.optimizer.multipliers = ConfigDict()
+    if config.model.transformers:
+        config.optimizer.multipliers.transformers = 1.0
 
     # What changes how fast a run is, not what it computes (up to rounding).
     config.runtime = ConfigDict()

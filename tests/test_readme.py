@@ -113,7 +113,7 @@ def test_make_targets_and_extras_exist():
     assert extras <= set(project["optional-dependencies"])
 
 
-@pytest.mark.parametrize("name", ["table1", "table4", "table5", "mnist_3d"])
+@pytest.mark.parametrize("name", ["table1", "table4", "table5", "mnist_3d", "gtsrb"])
 def test_tables_are_the_rendered_ones(name):
     shown = README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0].strip()
     rendered = (ROOT / "results" / "tables" / f"{name}_fast.md").read_text()

@@ -485,12 +485,13 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
     """Say what a run computes differently from its recipe; "" if nothing.
 
     Fields that the config has and the record has not came later: whoever adds a field gives it a
-    default that does what was done before.
+    default that does what was done before. A factor on a learning rate that is not there is 1.
     """
     wanted = dict(_flat(wanted))
+    factors = {name: 1.0 for name in wanted if name.startswith("optimizer.multipliers.")}
     texts = [
         f"{name} {value} instead of {wanted.get(name, 'absent')}"
-        for name, value in sorted(_flat(run.config))
+        for name, value in sorted((factors | dict(_flat(run.config))).items())
         if value != wanted.get(name)
     ]
     if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:

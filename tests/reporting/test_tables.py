@@ -401,6 +401,20 @@ def test_transformers_elsewhere_have_a_row_of_their_own(tmp_path):
     assert cells == {Place("10epochs20k", "ST-CNN", "before 1 and 2"): 99.0}
 
 
+def test_a_rate_that_was_not_lowered_yet_is_marked(tmp_path):
+    """An absent factor is 1, unlike other fields that came after a record."""
+    write_signs(tmp_path / "a", "two,fast", 1.0)
+    path = tmp_path / "a" / "record.jsonl"
+    text = path.read_text()
+    assert '"transformers": 0.3' in text
+    for factors, marks in (('"transformers": 0.3', ""), ("", "s"), ('"transformers": 1.0', "s")):
+        path.write_text(text.replace('"transformers": 0.3', factors))
+        (table,) = build_tables(find_runs([tmp_path]), signs_config)
+        assert table.cells[Place("short", "ST-CNN", "two")].marks == marks
+    shown = FORMATS["markdown"][0]([table])
+    assert "optimizer.multipliers.transformers 1.0 instead of 0.3" in shown
+
+
 @pytest.mark.parametrize("recipe", ["paper", "fast"])
 def test_enlarged_or_fewer_signs_are_marked(tmp_path, recipe):
     write_signs(tmp_path / "a", f"CNN,{recipe}", 2.0, tested=70, data="gtsrb_48_from_32")

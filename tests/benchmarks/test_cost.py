@@ -17,13 +17,19 @@ def small_birds():
     return config
 
 
-def small_numbers(model="CNN", width=0.2):
-    config = svhn.get_config(f"{model},64px")
+def small_numbers(width=0.2):
+    config = svhn.get_config("CNN,64px")
     config.data.canvas, config.model.width = 16, width
     return config
 
 
-@pytest.mark.parametrize("config", [small_birds(), small_numbers()], ids=["birds", "numbers"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(small_birds(), id="birds"),
+        pytest.param(small_numbers(), id="numbers", marks=pytest.mark.slow),
+    ],
+)
 def test_memory_of_a_compiled_step(config):
     few, many = (step_cost(config, size, compiled=True) for size in (2, 8))
     # At least parameters and momentum.
@@ -49,7 +55,7 @@ def test_operations_are_those_of_the_layers():
 def test_steps_are_taken_and_timed(monkeypatch):
     ticks = iter([0.0, 100.0, 200.0, 203.0, 300.0, 301.0, 400.0, 402.0])
     monkeypatch.setattr("stn_jax.benchmarks.cost.time.perf_counter", lambda: next(ticks))
-    cost = step_cost(small_numbers("Multi"), 2, steps=3)
+    cost = step_cost(small_birds(), 2, steps=3)
     assert cost["seconds"] == 2 and cost["temporary"] > 0  # of 3, 1 and 2; the first does not count
     assert next(ticks, None) is None
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def config_file(tmp_path):
 def open_all(config_file, **options):
     module = load_config_module(config_file)
     return open_searches(config_file, module, "", config_file.parents[1] / "runs", **options)
+
+
+def rewrite(config_file, text):
+    """Change a config file, and what Python compiled: it is known by its second and size alone."""
+    config_file.write_text(text)
+    shutil.rmtree(config_file.parent / "__pycache__", ignore_errors=True)
 
 
 def rate(run):
@@ -121,10 +128,10 @@ def test_a_search_that_was_interrupted_tries_what_it_would_have_tried(config_fil
 def test_a_range_may_grow_but_not_leave_out_what_was_tried(config_file):
     search, _ = open_all(config_file)
     names = [run.name for run in search.next_runs(5, at_once=5)]
-    config_file.write_text(CONFIG.replace("high=1.0", "high=2.0").replace("high=9", "high=12"))
+    rewrite(config_file, CONFIG.replace("high=1.0", "high=2.0").replace("high=9", "high=12"))
     assert names == [run.name for run in open_all(config_file)[0].next_runs(5, at_once=5)]
     for narrow in (("low=0.0", "low=0.99"), ("high=9", "high=2")):
-        config_file.write_text(CONFIG.replace(*narrow))
+        rewrite(config_file, CONFIG.replace(*narrow))
         with pytest.raises(ValueError, match="search.journal has a trial with training"):
             open_all(config_file)[0].next_runs(5, at_once=5)
 
@@ -137,9 +144,9 @@ def test_choices_may_change_places_but_not_go(config_file):
 
     first = orders()
     assert len({bool(found) for found in first}) == 2  # both (1,), the default, and (2, 3)
-    config_file.write_text(CONFIG.replace("[(1,), (2, 3)]", "[(2, 3), (1,)]"))
+    rewrite(config_file, CONFIG.replace("[(1,), (2, 3)]", "[(2, 3), (1,)]"))
     assert [bool(found) for found in orders()] == [bool(found) for found in first]
-    config_file.write_text(CONFIG.replace("[(1,), (2, 3)]", "[(1,), (4,)]"))
+    rewrite(config_file, CONFIG.replace("[(1,), (2, 3)]", "[(1,), (4,)]"))
     with pytest.raises(ValueError, match=r"search.journal has a trial with .*order=\(2, 3\)"):
         orders()
 

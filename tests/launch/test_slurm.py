@@ -5,7 +5,7 @@ called Slurm, so it has to be asked for:
 
     STN_TEST_SLURM=1 python -m pytest -n 0 -m slow tests/launch/test_slurm.py
 
-STN_TEST_SLURM=quick, as in CI, takes four runs and two of the faults: two minutes. With
+STN_TEST_SLURM=quick, as in CI, takes four runs and two of the faults: three minutes. With
 STN_CLUSTER_RESULTS=FOLDER, the log of the faults and the table are written there.
 """
 

@@ -283,7 +283,7 @@ def node(tmp_path, monkeypatch):
         reason = f"{' and '.join(missing)} are not installed"
     elif os.geteuid() != 0:
         reason = "only root can install and start it"
-    elif not shutil.which("slurmctld") and not succeeds("timeout", "240", NODE, "install"):
+    elif not shutil.which("slurmctld") and not succeeds("timeout", "120", NODE, "install"):
         reason = "its packages cannot be installed"
     if reason:
         pytest.skip(f"SLURM IS NOT TESTED: {reason}")

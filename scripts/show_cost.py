@@ -20,6 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 from tabulate import tabulate
+from tqdm import tqdm
 
 from stn_jax.benchmarks.cost import TRAININGS, step_cost
 from stn_jax.launch.cli import load_config_module, one_line_errors
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     columns = {}
     with one_line_errors(ValueError, RunError, code=EXIT_USAGE):
-        for config in configs:
+        for config in tqdm(configs, unit="network", disable=None):
             size = args.batch_size or config.training.batch_size
             cost = step_cost(config, size, compiled=args.compile, steps=args.steps)
             columns[config.name] = lines(cost, size)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f"{table}\n\n{measured_on(environment())}\n", encoding="utf-8")
+        args.out.write_text(f"{table}\n\n{measured_on(environment())}.\n", encoding="utf-8")
 
 
 def read_config(text: str, overrides: Sequence[str]) -> ConfigDict:

@@ -42,7 +42,9 @@ def markdown(report: Report) -> str:
             parts.append(f"## {title}\n\n{NOT_MEASURED.capitalize()}.")
             continue
         tables = SECTIONS.get(group, times_table)(report, group)
-        parts.append(f"## {title}\n\n{tables}\n\n{_when(report[group])}")
+        parts.append(
+            f"## {title}\n\n{tables}\n\n{measured_on(report[group]['environment'])}, {report[group]['time']}."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -238,17 +240,13 @@ def save_scaling(report: Report, path: Path) -> None:
 
 
 def measured_on(environment: dict[str, Any]) -> str:
-    """Return a sentence on the device, packages and code that numbers come from."""
+    """Return on which device, with which packages and code numbers were measured."""
     device = environment["device"]
     where = f"{device['cpu']}, {device['cores']} cores"
     if device["platform"] != "cpu":
         where = f"{device['kind']} ({where})"
     versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    return f"Measured on {where}; {versions}; code {environment['code']}."
-
-
-def _when(group: dict[str, Any]) -> str:
-    return f"{measured_on(group['environment']).removesuffix('.')}, {group['time']}."
+    return f"Measured on {where}; {versions}; code {environment['code']}"
 
 
 def _bandwidth(report: Report, group: str) -> float | None:

@@ -42,9 +42,8 @@ def markdown(report: Report) -> str:
             parts.append(f"## {title}\n\n{NOT_MEASURED.capitalize()}.")
             continue
         tables = SECTIONS.get(group, times_table)(report, group)
-        parts.append(
-            f"## {title}\n\n{tables}\n\n{measured_on(report[group]['environment'])}, {report[group]['time']}."
-        )
+        place, time = measured_on(report[group]["environment"]), report[group]["time"]
+        parts.append(f"## {title}\n\n{tables}\n\n{place}, {time}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
     except (RunError, OSError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    measuring.write(rows, COLUMNS, args.out)
+    measuring.write(rows, COLUMNS, args.out, description=__doc__)
 
 
 def row(run: Run, leave_out: Path) -> list:

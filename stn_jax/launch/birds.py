@@ -14,6 +14,7 @@ from stn_jax.data.cub import Birds, Cub
 from stn_jax.data.cub_parts import Located
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.types import resolve_data_dir
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.birds import bird_model
 from stn_jax.models.frozen import freeze
@@ -54,12 +55,8 @@ def load_splits(config: ConfigDict) -> tuple[Cub, Birds, Birds]:
         )
     if not 1 <= data.crop <= data.size:
         raise ConfigError(f"data.crop={data.crop} does not fit in images of data.size={data.size}.")
-    if data.evaluate_on == "test":
+    if evaluated_split(config) == "test":
         return loaded, loaded.train, loaded.test
-    if data.evaluate_on != "validation":
-        raise ConfigError(
-            f"data.evaluate_on={data.evaluate_on!r} is neither 'test' nor 'validation'."
-        )
     try:
         kept, held_out = cub_selection.fold(
             loaded.train.label, data.fold, folds=data.folds, seed=FOLDS_SEED

@@ -16,6 +16,7 @@ from stn_jax.data.distortions import DIGIT
 from stn_jax.data.types import Digits
 from stn_jax.launch import digits
 from stn_jax.launch.encoder import open_encoder
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.models.colocaliser import Colocaliser, triplet_hinge
 from stn_jax.models.pure import Model, functional
 from stn_jax.training import Problem
@@ -71,12 +72,15 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
         for 28x28 images, or saw other digits.
     """
     _check(config)
+    split = evaluated_split(config)
     loaded = digits.load_digits(config.data.digits, config.runtime.data_dir)
     encode, encoder_run = open_encoder(config, encoder_config, loaded)
     model, networks, count = make_model(config), config.restarts, config.data.count
     hinge = partial(triplet_hinge, margin=config.margin)
 
     def init(key: jax.Array) -> tuple[Any, ImageSet]:
+        if split == "validation":  # nothing is shared with the test set of the same seed
+            key = jax.random.fold_in(key, 1)
         model_key, set_key = jax.random.split(key)
         params, _ = jax.vmap(model.init)(jax.random.split(model_key, networks))
         return params, set_of(config, loaded, set_key)
@@ -137,7 +141,7 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
         draw=draw,
         data=(),
         measure=measure,
-        evaluations={config.data.evaluate_on: jnp.arange(count)},
+        evaluations={split: jnp.arange(count)},
         description={
             "name": loaded.name,
             "fingerprint": loaded.fingerprint,
@@ -185,15 +189,16 @@ def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:
     Raises:
       ConfigError: if the class has fewer digits than the set is to have images.
     """
+    split = evaluated_split(config)
     images, labels = {
         "test": (loaded.test_images, loaded.test_labels),
         "validation": (loaded.train_images, loaded.train_labels),
-    }[config.data.evaluate_on]
+    }[split]
     index = np.flatnonzero(labels == config.data.digit)
     if config.data.count > len(index):
         raise ConfigError(
             f"data.count={config.data.count} is more than there are of digit {config.data.digit} "
-            f"to {config.data.evaluate_on} with: {len(index)}."
+            f"in the {split} set: {len(index)}."
         )
     return draw_set(
         key,

@@ -12,6 +12,7 @@ from stn_jax.data import digits, distorted_mnist, mnist, mnist_addition
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.distortions import DISTORTIONS
 from stn_jax.data.types import Digits
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.models.mnist import mnist_model
 from stn_jax.models.pure import Model, functional
 from stn_jax.training import Problem
@@ -73,7 +74,7 @@ def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says."""
     task, distortion = task_of(config), DISTORTIONS[config.data.distortion]
     model, loaded = make_model(config), load_digits(config.data.digits, config.runtime.data_dir)
-    train, test = splits(loaded, config.data.evaluate_on)
+    train, test = splits(loaded, evaluated_split(config))
     return Problem(
         init=model.init,
         loss=classification_loss(model.apply),

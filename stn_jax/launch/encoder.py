@@ -17,6 +17,7 @@ from stn_jax.reporting.runs import FILE_NAME, Run, read_run
 from stn_jax.training import fit
 from stn_jax.training.errors import ConfigError
 
+SMALL = ("R", "P", "E")  # distortions in 28x28 pixels, the size of crops
 BALANCE = 1000  # training digits that the encoder's layers are balanced on
 
 
@@ -29,10 +30,16 @@ def open_encoder(
       e of Eq. 8, from crops [N, 28, 28, 1] to descriptors [N, K], and the CNN's run.
 
     Raises:
-      ConfigError: if the directory holds another network, or one that saw other digits.
+      ConfigError: if no such network can be an encoder, or if the directory holds another one, or
+        one that saw other digits.
     """
     folder = Path(config.runtime.encoder_workdir)
     wanted = encoder_config(config.encoder.selection)
+    if not _can_encode(wanted):
+        raise ConfigError(
+            f"the encoder has to be a CNN for 28x28 images ({', '.join(SMALL)}); "
+            f"encoder.selection={config.encoder.selection!r} is {wanted.name}."
+        )
     wanted.runtime.data_dir = config.runtime.data_dir
     if config.encoder.num_steps:
         wanted.training.num_steps = config.encoder.num_steps
@@ -49,16 +56,22 @@ def open_encoder(
             print(f"There is no encoder in {folder}: it is trained there first.", flush=True)
             fit(wanted, digits.make_problem(wanted), folder, name=f"encoder {wanted.name}")
     run = read_run(path, relative_to=folder)
-    saw, network = run.config["data"], run.config["model"].get("name")
-    small = run.experiment == "distorted_mnist" and saw["distortion"] in ("R", "P", "E")
-    if network != "cnn" or not small:
+    if run.experiment != "distorted_mnist" or not _can_encode(ConfigDict(run.config)):
         raise ConfigError(
-            f"the encoder has to be a CNN for 28x28 images (R, P or E); {folder} holds {run.name}."
+            f"the encoder has to be a CNN for 28x28 images ({', '.join(SMALL)}); "
+            f"{folder} holds {run.name}."
         )
     if run.fingerprint != loaded.fingerprint:
         raise ConfigError(
             f"the encoder in {folder} was trained on digits {run.fingerprint}, and this run is on "
             f"{loaded.fingerprint}."
+        )
+    if (run.config["name"], run.num_steps) != (wanted.name, wanted.training.num_steps):
+        raise ConfigError(
+            f"the encoder in {folder} is {run.config['name']} of {run.num_steps} steps; "
+            f"encoder.selection and encoder.num_steps ask for {wanted.name} of "
+            f"{wanted.training.num_steps}. Set them to what is there, or give another "
+            "runtime.encoder_workdir."
         )
     build = digits.make_network(ConfigDict(run.config))
     params = open_state(functional(build), run.config, folder).params
@@ -70,3 +83,7 @@ def open_encoder(
     balance = jnp.asarray(loaded.train_images[:BALANCE]).astype(jnp.float32) / 255
     encode = descriptor(jax.jit(activations), balance)
     return encode, run
+
+
+def _can_encode(config: ConfigDict) -> bool:
+    return config.model.name == "cnn" and config.data.distortion in SMALL

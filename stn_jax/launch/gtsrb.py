@@ -16,6 +16,7 @@ from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.gtsrb import Gtsrb, Signs
 from stn_jax.data.gtsrb_views import Jitter, training_batch
 from stn_jax.geometry import Transform
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.contrast import WINDOWS, normalise_contrast
 from stn_jax.models.gtsrb import SignCNN
@@ -55,12 +56,8 @@ def load_splits(config: ConfigDict) -> tuple[Gtsrb, Signs, Signs]:
       ConfigError: if it is neither that nor "test", or there are fewer images.
     """
     loaded = load_signs(config.runtime.data_dir, config.data.size)
-    if config.data.evaluate_on == "test":
+    if evaluated_split(config) == "test":
         return loaded, _draw_once(loaded.train, config.data.images), loaded.test
-    if config.data.evaluate_on != "validation":
-        raise ConfigError(
-            f"data.evaluate_on={config.data.evaluate_on!r} is neither 'test' nor 'validation'."
-        )
     kept, held_out = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
     train = _draw_once(loaded.train.select(kept), config.data.images)
     return loaded, train, loaded.train.select(held_out)

@@ -26,7 +26,7 @@ def run(
       measure: gives a run's rows.
       experiment: only its runs are measured.
       columns: heads of the table.
-      description: of --help.
+      description: of --help, and of the table; see `write`.
       argv: the command line; by default the process's own.
     """
     parser = argparse.ArgumentParser(
@@ -40,7 +40,7 @@ def run(
         ]
     except (RunError, OSError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    write(rows, columns, args.out)
+    write(rows, columns, args.out, description=description)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +49,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
 
 
-def write(rows: Sequence[Sequence], columns: Sequence[str], out: Path | None) -> None:
-    """Print a Markdown table, and write it to a file if one is given."""
+def write(
+    rows: Sequence[Sequence], columns: Sequence[str], out: Path | None, *, description: str
+) -> None:
+    """Print a Markdown table and what its columns mean; write both to a file if one is given.
+
+    Args:
+      rows: of the table.
+      columns: its heads.
+      out: the file.
+      description: a sentence, the command, and what is measured, with empty lines between them.
+    """
+    sentence, _, meaning = description.strip().split("\n\n", 2)
     table = tabulate(rows, columns, tablefmt="github", floatfmt=".2f", missingval="–")
-    print(table)
+    page = f"{sentence}\n\n{table}\n\n```text\n{meaning}\n```"
+    print(page)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(f"{table}\n", encoding="utf-8")
+        out.write_text(f"{page}\n", encoding="utf-8")
 
 
 def is_meant(run: Run, experiment: str) -> bool:

@@ -10,6 +10,7 @@ from stn_jax.data import mnist_3d
 from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.mnist_3d import Extrusion, Posed
 from stn_jax.launch.digits import load_digits, splits
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.launch.saved import plain_digits
 from stn_jax.models.mnist_3d import mnist_3d_model
 from stn_jax.models.pure import Model, functional
@@ -43,7 +44,7 @@ def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says."""
     extrusion, model = extrusion_of(config), make_model(config)
     loaded = load_digits(config.data.digits, config.runtime.data_dir)
-    train, test = splits(loaded, config.data.evaluate_on)
+    train, test = splits(loaded, evaluated_split(config))
     measure_volumes = classification_measure(model.apply)
 
     def measure(params: Any, model_state: Any, batch: Posed) -> dict[str, jax.Array]:

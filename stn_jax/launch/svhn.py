@@ -15,6 +15,7 @@ from stn_jax.data import svhn, svhn_views
 from stn_jax.data.svhn import Numbers, Svhn
 from stn_jax.data.svhn_selection import Selection, hold_out
 from stn_jax.data.svhn_views import Indexed, View
+from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.launch.saved import check_fingerprint
 from stn_jax.models.pure import Model, functional
 from stn_jax.models.svhn import NUM_CLASSES, svhn_model
@@ -44,10 +45,7 @@ def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
     Raises:
       ConfigError: if there is no such set, or nothing would be left to train on.
     """
-    if config.data.evaluate_on not in ("test", "validation"):
-        raise ConfigError(
-            f"data.evaluate_on={config.data.evaluate_on!r} is neither 'test' nor 'validation'."
-        )
+    split = evaluated_split(config)
     loaded = _load(config.runtime.data_dir, config.data.size)
     parts = [loaded.splits[name] for name in ("train", "extra") if name in loaded.splits]
     try:
@@ -55,7 +53,7 @@ def load_splits(config: ConfigDict) -> tuple[Svhn, Selection, Selection]:
     except ValueError as error:
         raise ConfigError(f"data.held_out={config.data.held_out}: {error}") from error
     evaluated = {"test": Selection([loaded.splits["test"]]), "validation": held_out}
-    return loaded, train, evaluated[config.data.evaluate_on]
+    return loaded, train, evaluated[split]
 
 
 def view_of(config: ConfigDict) -> View:

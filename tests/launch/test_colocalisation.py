@@ -197,6 +197,19 @@ def test_the_loss_sees_no_positions(problem, state):
     jax.tree.map(np.testing.assert_array_equal, first, other)
 
 
+def test_recipes_are_chosen_on_other_draws_than_those_of_the_table(folder):
+    """Neither places nor first weights of a seed's test set are those of its validation set."""
+    config, first = config_of(folder), {}
+    for split in ("test", "validation"):
+        config.data.evaluate_on = split
+        init = colocalisation.make_problem(config, ENCODERS).init
+        first[split] = jax.jit(init)(jax.random.key(0))
+    (test_params, test_set), (params, images) = first["test"], first["validation"]
+    assert np.mean(np.all(test_set.square == images.square, axis=1)) < 0.1
+    same = jax.tree.leaves(jax.tree.map(np.array_equal, test_params, params))
+    assert same.count(False) == 3  # kernels; biases and the last layer start the same
+
+
 @pytest.mark.slow
 def test_seeds_have_sets_of_their_own_of_the_chosen_digit_and_split(folder):
     loaded, config = digits.load(), config_of(folder)
@@ -234,6 +247,23 @@ def test_an_encoder_of_other_digits_is_refused(tmp_path):
     write_record(tmp_path / "encoder", ("R", "CNN", ""), fingerprint="0123")
     with pytest.raises(ConfigError, match="was trained on digits 0123"):
         colocalisation.make_problem(config, ENCODERS)
+
+
+def test_another_encoder_than_asked_for_is_refused(tmp_path):
+    config = config_of(tmp_path)
+    fingerprint = digits.load().fingerprint
+    write_record(tmp_path / "encoder", ("R", "CNN", ""), fingerprint=fingerprint)
+    with pytest.raises(ConfigError, match=r"is a-name of 2000 .* ask for R-CNN-quickstart of 20\."):
+        colocalisation.make_problem(config, ENCODERS)
+
+
+@pytest.mark.parametrize("selection", ["R,FCN", "TC,CNN", "R,ST-CNN"])
+def test_what_cannot_be_an_encoder_is_not_trained(tmp_path, selection):
+    config = config_of(tmp_path)
+    config.encoder.selection = selection
+    with pytest.raises(ConfigError, match="has to be a CNN .* encoder.selection='" + selection):
+        colocalisation.make_problem(config, ENCODERS)
+    assert not (tmp_path / "encoder").exists()
 
 
 @pytest.mark.slow

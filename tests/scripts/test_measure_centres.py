@@ -12,6 +12,7 @@ from stn_jax.data import digits
 from stn_jax.launch.examples import apply_to_volumes
 from stn_jax.reporting.runs import find_runs
 from tests.launching import train
+from tests.pages import table_of
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,7 @@ def test_rows_are_inputs_and_outputs(runs, tmp_path, capsys):
     measure_centres.main([str(runs), "--out", str(tmp_path / "out/centres.md")])
     printed = capsys.readouterr().out
     assert (tmp_path / "out/centres.md").read_text() == printed
-    header, _, *lines = printed.splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *lines)]
+    rows = table_of(printed)
     assert tuple(rows[0]) == measure_centres.COLUMNS
     assert [row[:2] for row in rows[1:]] == [
         ["3D-ST-CNN-quickstart-seed0", name] for name in ("inputs", "outputs")

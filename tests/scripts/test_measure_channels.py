@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from scripts import make_figures, make_tables, measure_channels
-from scripts.measure_channels import POINTS, enclosed, nearest_affine, spread, standing
+from scripts.measure_channels import (
+    COLUMNS,
+    POINTS,
+    _rows,
+    enclosed,
+    nearest_affine,
+    spread,
+    standing,
+)
 from stn_jax.data import digits
 from stn_jax.data.distorted_mnist import fixed_keys
 from stn_jax.data.distortions import DISTORTIONS
@@ -15,6 +23,7 @@ from stn_jax.data.mnist_addition import fixed_pairs
 from stn_jax.geometry import affine_grid, to_pixels
 from stn_jax.reporting.runs import find_runs
 from tests.launching import train
+from tests.pages import table_of
 
 RTS = DISTORTIONS["RTS"]
 
@@ -67,7 +76,7 @@ def test_a_single_transformer_is_shown_and_measured_too(runs, tmp_path, capsys):
     assert one.std() > 0.05 and one.shape[1] < two.shape[1]
     capsys.readouterr()
     measure_channels.main([str(tmp_path), "--out", str(tmp_path / "channels.md")])
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 2 + 2
+    assert len(table_of(capsys.readouterr().out)) == 1 + 2 + 2
 
 
 def test_the_figure_shows_the_network_that_was_tested(two):
@@ -93,8 +102,7 @@ def test_rows_are_two_inputs_and_each_transformer_on_each_channel(runs, tmp_path
     measure_channels.main([str(runs), "--out", str(tmp_path / "out/channels.md")])
     printed = capsys.readouterr().out
     assert (tmp_path / "out/channels.md").read_text() == printed
-    header, _, *lines = printed.splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *lines)]
+    rows = table_of(printed)
     assert tuple(rows[0]) == measure_channels.COLUMNS
     table = {tuple(row[:3]): dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
     both = "addition-2xST-FCN-Aff-quickstart"
@@ -145,6 +153,25 @@ def test_a_transformer_that_undoes_a_channel_leaves_its_digit_standing():
         seen = np.isfinite(found["angle"][:, i, 1 - i])
         assert seen.mean() > 0.8
         np.testing.assert_allclose(found["angle"][seen, i, 1 - i], expected[seen], atol=1e-3)
+
+
+def test_a_pair_that_undoes_both_channels_is_always_upright():
+    pose = {name: np.asarray(value) for name, value in poses(200).items()}
+    angle, scale, centre = pose["angle"][..., 0], pose["scale"][..., 0], pose["centre"]
+    images = np.zeros((200, 42, 42, 2))
+    found = standing(similarity(angle, scale, centre), pose, (42, 42))
+    found |= {"warped": np.zeros((200, 42, 42, 2, 2)), "ink": np.ones((200, 2, 2))}
+    found |= {"area": np.ones((200, 2))}
+    table = {}
+    with np.errstate(invalid="ignore"):  # black images have no spread
+        for row in _rows("run", images, np.zeros((200, 2), int), pose, found):
+            table[tuple(row[1:3])] = dict(zip(COLUMNS, row, strict=True))
+    for i in (1, 2):
+        own, other, before = table[i, i], table[i, 3 - i], table[None, i]
+        assert (own["upright"], own["turned less"], own["moved less"]) == (100, 100, 100)
+        assert (other["turned less"], other["moved less"]) == (0, 0)
+        assert own["r turn"] > 0.99 < own["r shift"]
+        assert before["upright"] == pytest.approx(22, abs=8) and other["upright"] < 50
 
 
 def test_the_identity_leaves_poses_as_drawn():

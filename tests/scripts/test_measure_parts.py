@@ -13,6 +13,7 @@ from stn_jax.launch.birds import open_evaluation
 from stn_jax.reporting.runs import find_runs
 from tests.data import cub_synthetic as synthetic
 from tests.launching import train
+from tests.pages import table_of
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,10 @@ def test_runs_become_a_measurement(runs, tmp_path, capsys):
     measure_parts.main([str(runs), "--out", str(tmp_path / "parts.md")])
     text = (tmp_path / "parts.md").read_text()
     assert text == capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = table_of(text)
     assert tuple(rows[0]) == measure_parts.COLUMNS
     kinds = [(number, kind) for number in "12" for kind in ("found", "others'", "start")]
-    assert [tuple(row[2:4]) for row in rows[2:]] == kinds
+    assert [tuple(row[2:4]) for row in rows[1:]] == kinds
 
 
 # Of three birds: beak and crown are of the head, tail is of the body.
@@ -102,15 +103,14 @@ def half_at(*centres):
     return np.float64([[0.5, 0, x, 0, 0.5, y] for x, y in centres])
 
 
-def test_accuracy_without_images_left_out(runs, run, tmp_path, capsys):
+def test_accuracy_without_images_left_out(runs, run, tmp_path):
     """B17: of a network that is trained already."""
     test = open_evaluation(run.config, run.fingerprint).birds
     ids = tmp_path / "ids.txt"
     ids.write_text(f"{test.id[2]}\n{test.id[4]}\n")
     measure_left_out.main([str(runs), "--leave-out", str(ids), "--out", str(tmp_path / "a.md")])
-    line = capsys.readouterr().out.splitlines()[2]
-    assert line in (tmp_path / "a.md").read_text()
-    images, accuracy, kept, of_those = map(float, line.split("|")[3:-1])
+    _, row = table_of((tmp_path / "a.md").read_text())
+    images, accuracy, kept, of_those = map(float, row[2:])
     assert (images, kept) == (6, 4)
     assert accuracy == pytest.approx(100 - run.final_errors("test")[0], abs=0.01)
     right = classes(run, test) == test.label

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import parameters, spatial_shape
 from stn_jax.geometry.grids import homogeneous_points
 from stn_jax.geometry.linear import linear_grid
 
@@ -32,14 +33,13 @@ def affine_grid(
 
     Raises:
       ValueError: if theta and shape are not both of images or both of volumes.
+      TypeError: if theta is not floating point.
     """
-    theta, dims = jnp.asarray(theta), len(shape)
-    if theta.shape[-1:] != (dims * (dims + 1),):
-        raise ValueError(
-            f"theta for an output of shape {tuple(shape)} must be [B, {dims * (dims + 1)}], "
-            f"got {list(theta.shape)}."
-        )
-    basis = homogeneous_points(tuple(shape), align_corners)
+    shape = spatial_shape(shape)
+    dims = len(shape)
+    name = f"theta for an output of shape {shape}"
+    theta = parameters(name, theta, ("B", dims * (dims + 1)))
+    basis = homogeneous_points(shape, align_corners)
     return linear_grid(theta.reshape(-1, dims, dims + 1), basis, shape)
 
 
@@ -59,10 +59,12 @@ def compose_affine(theta: ArrayLike) -> jnp.ndarray:
 
     Raises:
       ValueError: on another number of parameters.
+      TypeError: if theta is not floating point.
     """
     theta = jnp.asarray(theta)
     if theta.ndim < 2 or theta.shape[-1] not in (6, 12):
         raise ValueError(f"theta must be [..., N, 6] or [..., N, 12], got {list(theta.shape)}.")
+    theta = parameters("theta", theta, theta.shape)
     dims = {6: 2, 12: 3}[theta.shape[-1]]
     matrices = theta.reshape(*theta.shape[:-1], dims, dims + 1)
     last = jnp.broadcast_to(jnp.eye(dims + 1)[dims:], (*matrices.shape[:-2], 1, dims + 1))

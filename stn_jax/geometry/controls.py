@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import parameters, spatial_shape
 from stn_jax.geometry.grids import regular_grid
 from stn_jax.geometry.linear import linear_grid
 
@@ -39,8 +40,10 @@ def controlled_grid(
     Returns:
       [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity.
     """
-    theta = jnp.asarray(theta)
+    shape = spatial_shape(shape, dims=(2,))
+    name = f"theta of {n} x {n} control points"
+    theta = parameters(name, theta, ("B", 2 * n * n))
     offsets = theta - control_identity(n)[None].astype(theta.dtype)
-    regular = regular_grid(shape, align_corners=align_corners).astype(theta.dtype)
+    regular = regular_grid(shape, align_corners=align_corners, dtype=theta.dtype)
     # As the identity is reproduced, f(theta) = G + f(theta - identity): written so, it is exact.
     return regular[None] + linear_grid(offsets.reshape(-1, 2, n * n), basis, shape)

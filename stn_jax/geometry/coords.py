@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import coordinates, spatial_shape
+
 
 def axis_centres(size: int, *, align_corners: bool = True) -> np.ndarray:
     """Return the normalised coordinates of the pixel centres of one axis, float64 [size]."""
@@ -45,10 +47,14 @@ def to_pixels(grid: ArrayLike, shape: Sequence[int], *, align_corners: bool = Tr
       align_corners: the convention, see the module's docstring.
 
     Returns:
-      [..., N] pixel coordinates of the same dtype, same axis order.
+      [..., N] pixel coordinates, float32 (or float64), same axis order.
+
+    Raises:
+      ValueError: if the points have not a coordinate an axis of the shape.
     """
-    grid = jnp.asarray(grid)
-    axes = range(grid.shape[-1])
+    shape = spatial_shape(shape)
+    axes = range(len(shape))
+    grid = coordinates("grid", grid, ("...", len(shape)))
     points = [axis_to_pixels(grid[..., i], shape, i, align_corners=align_corners) for i in axes]
     return jnp.stack(points, axis=-1)
 
@@ -72,10 +78,14 @@ def to_normalised(
       align_corners: the convention, see the module's docstring.
 
     Returns:
-      [..., N] normalised coordinates of the same dtype. On an axis of one pixel with
+      [..., N] normalised coordinates, float32 (or float64). On an axis of one pixel with
       `align_corners` every position is its centre: 0.
+
+    Raises:
+      ValueError: if the points have not a coordinate an axis of the shape.
     """
-    pixels = jnp.asarray(pixels)
+    shape = spatial_shape(shape)
+    pixels = coordinates("pixels", pixels, ("...", len(shape)))
     scale = pixels_per_unit(shape, align_corners=align_corners)
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
     centre = (np.array(shape[::-1], np.float64) - 1) / 2

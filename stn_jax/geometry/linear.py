@@ -1,10 +1,13 @@
 """The generic class of Sect. 3.2: grids that are linear in theta, T_theta = M_theta B."""
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from stn_jax.geometry.checks import parameters, spatial_shape
 
 
 def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jnp.ndarray:
@@ -14,16 +17,17 @@ def linear_grid(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jn
     one divides the result by its last row.
 
     Args:
-      matrix: M_theta [B, N, K], one matrix a sample; float.
+      matrix: M_theta [B, N, K] float, one matrix a sample.
       basis: B [K, P], the target grid's representation; P = H * W points (D * H * W).
       shape: (H, W) or (D, H, W) of the output.
 
     Returns:
-      [B, H, W, N] or [B, D, H, W, N] in the matrix's dtype: row i of M_theta gives coordinate i of
+      [B, H, W, N] or [B, D, H, W, N], float32 (or float64): row i of M_theta gives coordinate i of
       (x, y[, z]).
 
     Raises:
       ValueError: if matrix, basis and shape do not fit each other.
+      TypeError: if the matrix is not floating point.
     """
     return jnp.moveaxis(linear_rows(matrix, basis, shape), 1, -1)
 
@@ -33,14 +37,12 @@ def linear_rows(matrix: ArrayLike, basis: ArrayLike, shape: Sequence[int]) -> jn
 
     Arithmetic on coordinates is several times faster on whole rows than on interleaved points.
     """
-    matrix = jnp.asarray(matrix)
+    matrix, shape = parameters("matrix", matrix, ("B", "N", "K")), spatial_shape(shape)
     basis = jnp.asarray(basis, matrix.dtype)
-    points = 1
-    for size in shape:
-        points *= size
-    if matrix.ndim != 3 or basis.shape != (matrix.shape[-1], points):
+    points = math.prod(shape)
+    if basis.shape != (matrix.shape[-1], points):
         raise ValueError(
-            f"matrix [B, N, K] and basis [K, {points}] for shape {tuple(shape)} are needed, "
+            f"matrix [B, N, K] and basis [K, {points}] for shape {shape} are needed, "
             f"got matrix {matrix.shape} and basis {basis.shape}."
         )
     # Full float32: the reduced precision that accelerators default to moves points by 1e-3.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import spatial_shape
 from stn_jax.geometry.controls import control_points, controlled_grid
 from stn_jax.geometry.grids import regular_grid
 
@@ -31,8 +32,12 @@ def piecewise_affine_grid(
 
     Returns:
       [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity.
+
+    Raises:
+      ValueError: on wrong shapes, or less than two control points a side.
+      TypeError: if theta is not floating point.
     """
-    basis = _hat_basis(n, tuple(shape), align_corners)
+    basis = _hat_basis(n, spatial_shape(shape, dims=(2,)), align_corners)
     return controlled_grid(theta, basis, shape, n=n, align_corners=align_corners)
 
 
@@ -42,10 +47,10 @@ def _hat_basis(n: int, shape: tuple[int, ...], align_corners: bool) -> np.ndarra
 
     No target point lies outside of the control grid, in neither convention.
     """
-    targets = regular_grid(shape, align_corners=align_corners).reshape(-1, 2)
+    targets = regular_grid(shape, align_corners=align_corners, dtype=np.float64).reshape(-1, 2)
     # In cells of the control grid, from each control point.
-    x, y = (np.float64(targets) - np.float64(control_points(n))[:, None]).T * ((n - 1) / 2)
+    x, y = (targets - np.float64(control_points(n))[:, None]).T * ((n - 1) / 2)
     basis = np.maximum(0, 1 - np.maximum(np.maximum(abs(x), abs(y)), abs(x - y)))
-    basis = np.ascontiguousarray(basis.T, np.float32)
+    basis = np.ascontiguousarray(basis.T)
     basis.flags.writeable = False
     return basis

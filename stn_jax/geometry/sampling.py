@@ -15,9 +15,11 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
 _PAD = 2
+_MAX_INDEX = np.iinfo(np.int32).max
 
 
 def sample(
@@ -41,9 +43,10 @@ def sample(
       align_corners: the convention of the grid's coordinates, see `geometry.coords`.
 
     Returns:
-      [B, h, w, C] in the image's dtype, accumulated in float32. A NaN coordinate gives NaN with
-      "bilinear"; an infinite one lies outside, if the axis has more than one pixel, and gives NaN
-      with "reflection".
+      [B, h, w, C] (or [B, d, h, w, C]) in the image's dtype, accumulated in float32 (or float64).
+      With "bilinear" a NaN coordinate gives NaN; an infinite one lies outside, if the axis has
+      more than one pixel, and gives NaN with "reflection". With "nearest" they read some pixel.
+      A pixel that is not finite makes NaN of all points next to it, even of weight 0.
 
     Gradient:
       With respect to the image, the kernel's weights (Eq. 6); it is computed only where asked
@@ -55,17 +58,17 @@ def sample(
       reverse mode, to any order.
 
     Coordinates within float rounding of a pixel's centre or edge are put there, so that the
-    identity returns the image bit by bit and always has the gradient above.
+    identity returns finite images bit by bit and always has the gradient above.
 
     Raises:
       ValueError: on ranks, sizes or names that do not fit; the message shows what was given.
-      TypeError: if image or grid is not floating point.
+      TypeError: if image or grid is not floating point: images of bytes are to be converted first.
     """
     image, grid = jnp.asarray(image), jnp.asarray(grid)
-    _check(image, grid, kernel, padding)
+    check_options(kernel, padding)
+    _check(image, grid)
     shape = image.shape[1:-1]
-    compute_dtype = jnp.promote_types(image.dtype, jnp.float32)
-    grid = grid.astype(jnp.promote_types(grid.dtype, jnp.float32))
+    grid = grid.astype(at_least_float32(grid.dtype))
     # One array a coordinate: loops over interleaved (x, y) pairs are twice as slow on CPUs. A
     # split, unlike indexing, has a concatenation as its gradient.
     coordinates = jax.lax.split(grid, (1,) * len(shape), axis=-1)
@@ -79,7 +82,7 @@ def sample(
         points = tuple(
             fold(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
         )
-    padded = extend(image.astype(compute_dtype), align_corners)
+    padded = extend(image.astype(at_least_float32(image.dtype)), align_corners)
     return KERNELS[kernel](padded, points).astype(image.dtype)
 
 
@@ -197,13 +200,15 @@ def _gather(
     # Towards a neighbour the table moves, not the index: all taps share one. And no index counts
     # from the end. Each saves some ten percent of the time on CPUs.
     first = sum(step * stride for step, stride in zip(corner, strides, strict=False))
-    if jax.device_count() > 1:
-        # A table an image: with the batch divided among devices, each reads its own images only.
+    known = isinstance(batch, int) and batch * per_image <= _MAX_INDEX
+    if jax.device_count() > 1 or not known:
+        # A table an image: with the batch divided among devices, each reads its own images only;
+        # with images of any number, or too many for an index, there is no table of all.
         table = padded.reshape(batch, per_image, channels)
         return jax.vmap(_read)(table[:, first : per_image - sum(strides) + first], index)
     # One table of all images is faster: by a quarter on CPUs, where images are small.
     starts = np.arange(batch, dtype=np.int32).reshape(batch, *(1,) * len(sizes)) * per_image
-    table = padded.reshape(-1, channels)
+    table = padded.reshape(batch * per_image, channels)
     return _read(table[first : batch * per_image - sum(strides) + first], index + starts)
 
 
@@ -226,15 +231,20 @@ def _interpolate(
     return taps[0]
 
 
-def _check(image: jnp.ndarray, grid: jnp.ndarray, kernel: str, padding: str) -> None:
+def check_options(kernel: str, padding: str) -> None:
+    """Raise ValueError unless `sample` has such a kernel and such a padding."""
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}.")
     if padding not in PADDINGS:
         raise ValueError(f"unknown padding {padding!r}; there are {', '.join(PADDINGS)}.")
+
+
+def _check(image: jnp.ndarray, grid: jnp.ndarray) -> None:
     for name, array in (("image", image), ("grid", grid)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(
-                f"{name} must be floating point (float32, bfloat16, float16), got {array.dtype}."
+                f"{name} must be floating point (float32, bfloat16, float16, float64), "
+                f"got {array.dtype}; convert it with .astype(jnp.float32)."
             )
     dims = image.ndim - 2
     if dims not in (2, 3):

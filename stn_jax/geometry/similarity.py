@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from stn_jax.geometry.affine import affine_grid
+from stn_jax.geometry.checks import parameters
 
 # Part -> its parameters at the identity, in theta's order.
 PARTS: dict[str, tuple[float, ...]] = {
@@ -74,25 +75,25 @@ def similarity_identity(parts: Sequence[str]) -> np.ndarray:
 
 
 def similarity_to_affine(
-    theta: ArrayLike, parts: Sequence[str] = tuple(PARTS), *, limits: SimilarityLimits | None = None
+    theta: ArrayLike,
+    *,
+    parts: Sequence[str] = tuple(PARTS),
+    limits: SimilarityLimits | None = None,
 ) -> jnp.ndarray:
-    """Return the affine parameters [B, 6] of a similarity: source = s R target + (tx, ty).
+    """Return the affine parameters [..., 6] of a similarity: source = s R target + (tx, ty).
 
     Args:
-      theta: [B, P] float: of (angle, s, tx, ty) those that belong to the parts. The angle is in
+      theta: [..., P] float: of (angle, s, tx, ty) those that belong to the parts. The angle is in
         radians, R = [[cos, -sin], [sin, cos]] on normalised coordinates.
-      parts: as in `similarity_identity`.
+      parts: "rotation", "scale", "translation" or some of them, in this order.
       limits: on the motion; by default none.
 
     Raises:
       ValueError: on wrong parts, another number of parameters, or limits on other parts.
+      TypeError: if theta is not floating point.
     """
-    theta = jnp.asarray(theta)
     count = similarity_identity(parts).size
-    if theta.shape[-1:] != (count,):
-        raise ValueError(
-            f"theta of {' and '.join(parts)} must be [B, {count}], got {list(theta.shape)}."
-        )
+    theta = parameters(f"theta of {' and '.join(parts)}", theta, ("...", count))
     ranges = (limits or SimilarityLimits()).of_parts
     if others := [name for name, ends in ranges.items() if name not in parts and any(ends)]:
         raise ValueError(f"limits on {', '.join(others)}, but the parts are {', '.join(parts)}.")
@@ -146,6 +147,7 @@ def similarity_grid(
 
     Raises:
       ValueError: on wrong parts, another number of parameters, or limits on other parts.
+      TypeError: if theta is not floating point.
     """
-    affine = similarity_to_affine(theta, parts, limits=limits)
+    affine = similarity_to_affine(theta, parts=parts, limits=limits)
     return affine_grid(affine, shape, align_corners=align_corners)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stn_jax.geometry.checks import spatial_shape
 from stn_jax.geometry.controls import control_points, controlled_grid
 from stn_jax.geometry.grids import regular_grid
 
@@ -34,8 +35,12 @@ def tps_grid(
     Returns:
       [B, H, W, 2] source points (x, y), normalised; exactly the regular grid at the identity,
       and the spline through the given positions at the control points.
+
+    Raises:
+      ValueError: on wrong shapes, or less than two control points a side.
+      TypeError: if theta is not floating point.
     """
-    basis = _spline_basis(n, tuple(shape), align_corners)
+    basis = _spline_basis(n, spatial_shape(shape, dims=(2,)), align_corners)
     return controlled_grid(theta, basis, shape, n=n, align_corners=align_corners)
 
 
@@ -43,7 +48,7 @@ def tps_grid(
 def _spline_basis(n: int, shape: tuple[int, ...], align_corners: bool) -> np.ndarray:
     """Return [n * n, H * W]: the spline at every target point, per unit at each control point."""
     controls = control_points(n).astype(np.float64)
-    targets = regular_grid(shape, align_corners=align_corners).reshape(-1, 2).astype(np.float64)
+    targets = regular_grid(shape, align_corners=align_corners, dtype=np.float64).reshape(-1, 2)
     count = len(controls)
     affine_part = np.concatenate([np.ones((count, 1)), controls], axis=1)
     system = np.zeros((count + 3, count + 3))
@@ -54,7 +59,7 @@ def _spline_basis(n: int, shape: tuple[int, ...], align_corners: bool) -> np.nda
     features = np.concatenate(
         [_radial(targets, controls), np.ones((len(targets), 1)), targets], axis=1
     )
-    basis = (features @ weights).T.astype(np.float32)
+    basis = (features @ weights).T
     basis.flags.writeable = False
     return basis
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from stn_jax.geometry import affine, attention, piecewise, projective, similarity, tps
+from stn_jax.geometry.checks import parameters, spatial_shape
 from stn_jax.geometry.controls import control_identity
 
 
@@ -19,7 +20,7 @@ class Transform:
 
     Attributes:
       name: how messages call it.
-      identity: the theta [P] of the identity, float32.
+      identity: the theta [P] of the identity, read-only float32.
       generate: function of (theta [B, P], shape, *, align_corners) giving grids [B, H, W, 2], or
         [B, D, H, W, 3].
       dims: 2 for warps of images, 3 for warps of volumes.
@@ -29,6 +30,16 @@ class Transform:
     identity: np.ndarray
     generate: Callable[..., jnp.ndarray]
     dims: int = 2
+
+    def __post_init__(self):
+        """Check and protect what all users of the family share."""
+        if self.dims not in (2, 3):
+            raise ValueError(f"a transform warps 2 or 3 dimensions, got dims={self.dims}.")
+        identity = np.array(self.identity, np.float32)
+        if identity.ndim != 1:
+            raise ValueError(f"the identity's theta must be [P], got {list(identity.shape)}.")
+        identity.flags.writeable = False
+        object.__setattr__(self, "identity", identity)
 
     @property
     def num_params(self) -> int:
@@ -53,35 +64,28 @@ class Transform:
           ValueError: if theta is not [B, P], or the shape not of as many axes as the family's.
           TypeError: if theta is not floating point.
         """
-        theta = jnp.asarray(theta)
-        if theta.ndim != 2 or theta.shape[1] != self.num_params:
-            raise ValueError(
-                f"theta of transform '{self.name}' must be [B, {self.num_params}], "
-                f"got {list(theta.shape)}."
-            )
-        if not jnp.issubdtype(theta.dtype, jnp.floating):
-            raise TypeError(f"theta must be floating point, got {theta.dtype}.")
-        if len(tuple(shape)) != self.dims:
-            axes = {2: "(H, W)", 3: "(D, H, W)"}[self.dims]
-            raise ValueError(
-                f"shape must be the output's {axes} for transform '{self.name}', "
-                f"got {tuple(shape)}."
-            )
-        theta = theta.astype(jnp.promote_types(theta.dtype, jnp.float32))
-        return self.generate(theta, tuple(shape), align_corners=align_corners)
+        theta = parameters(f"theta of transform '{self.name}'", theta, ("B", self.num_params))
+        shape = spatial_shape(
+            shape, dims=(self.dims,), name=f"output shape of transform '{self.name}'"
+        )
+        return self.generate(theta, shape, align_corners=align_corners)
 
 
+# One object for equal arguments: what is compiled for one model serves the next.
+@functools.cache
 def thin_plate_spline(n: int = 4) -> Transform:
     """Return the thin plate spline family with n x n control points (n = 4: the paper's 16)."""
     return Transform("tps", control_identity(n), functools.partial(tps.tps_grid, n=n))
 
 
+@functools.cache
 def piecewise_affine(n: int = 4) -> Transform:
     """Return the family that is affine on the triangles between n x n control points."""
     generate = functools.partial(piecewise.piecewise_affine_grid, n=n)
     return Transform("piecewise_affine", control_identity(n), generate)
 
 
+@functools.cache
 def fixed_attention(scale: float) -> Transform:
     """Return the attention family of one fixed scale: only the location is regressed (A.6).
 
@@ -96,6 +100,7 @@ def fixed_attention(scale: float) -> Transform:
     return Transform("fixed_attention", np.zeros(2, np.float32), generate)
 
 
+@functools.cache
 def restricted(
     *parts: str,
     max_angle: float | None = None,

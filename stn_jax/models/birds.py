@@ -48,7 +48,7 @@ FAMILIES: dict[str, Family] = {
     "location": Family(
         fixed_attention(SCALE),
         lambda x, y: (x, y),
-        lambda theta: fixed_attention_to_affine(theta, SCALE),
+        lambda theta: fixed_attention_to_affine(theta, scale=SCALE),
     ),
     "location_scale": Family(
         TRANSFORMS["attention"], lambda x, y: (SCALE, x, y), attention_to_affine

@@ -21,6 +21,9 @@ Spectra as large as the image suffice, as only outputs that need padding would w
 
 Both are linear in image and in kernel, so that the gradients, which JAX derives, are again such
 products. On other backends XLA's convolution is used.
+
+A Fourier transform sees the whole image: there rounding errors go with its largest pixel, and one
+that is not finite makes NaN of all outputs, not only of those whose window it is in.
 """
 
 import jax
@@ -47,11 +50,25 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     Returns:
       [B, (H - kh) // stride + 1, (W - kw) // stride + 1, F].
 
+    Raises:
+      ValueError: if the kernel is of other channels, or larger than the image.
+
     Gradient:
       Reverse mode, to any order; forward mode is not defined with stride 1.
     """
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
+        raise ValueError(
+            "x [B, H, W, C] and a kernel [kh, kw, C, F] of as many channels are needed, got "
+            f"{list(x.shape)} and {list(kernel.shape)}."
+        )
+    if any(size < k for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)):
+        raise ValueError(
+            f"a kernel of {kernel.shape[0]}x{kernel.shape[1]} pixels does not fit in an image of "
+            f"{x.shape[1]}x{x.shape[2]}."
+        )
     # A stride leaves so little to compute that XLA's is used for it on CPUs too.
-    return _conv2d(x, kernel) if stride == 1 else _xla_conv2d(x, kernel, stride)
+    use_xla = stride > 1 or 0 in x.shape
+    return _xla_conv2d(x, kernel, stride) if use_xla else _conv2d(x, kernel)
 
 
 @jax.custom_vjp

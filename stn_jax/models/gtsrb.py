@@ -13,6 +13,7 @@ from flax import nnx
 from stn_jax.geometry import Transform
 from stn_jax.models.contrast import WINDOWS, normalise_contrast
 from stn_jax.models.layers import Conv, Dense, flatten, max_pool
+from stn_jax.models.localisation import check_input
 from stn_jax.models.spatial_transformer import SpatialTransformer
 
 NUM_CLASSES = 43
@@ -28,7 +29,7 @@ class SignLocalisation(nnx.Module):
 
     def __init__(self, input_shape: Sequence[int], *, widths: Sequence[int], rngs: nnx.Rngs):
         """Build the layers for inputs [H, W, C] of at least 8x8; widths are (n1, n2, n3)."""
-        height, width, channels = input_shape
+        self.input_shape = height, width, channels = tuple(input_shape)
         if min(height, width) < 8:
             raise ValueError(
                 f"SignLocalisation needs inputs of 8x8 at least, got {tuple(input_shape)}."
@@ -41,6 +42,7 @@ class SignLocalisation(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the features [B, num_features] of x [B, H, W, C]."""
+        check_input(self, x)
         x = jax.nn.relu(_pool(self.conv1(_pool(x))))
         x = jax.nn.relu(_pool(self.conv2(x)))
         return jax.nn.relu(self.hidden(flatten(x)))

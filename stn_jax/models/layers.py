@@ -45,7 +45,8 @@ class Conv(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve x [B, H, W, in_features]; the result is [B, H', W', filters].
 
-        As in Flax's layers, the wider dtype of x and the weights is the result's.
+        As in Flax's layers, the wider dtype of x and the weights is the result's. Differentiable in
+        reverse mode only; see `conv2d`, also for what is raised.
         """
         kernel = self.kernel[...]
         dtype = jnp.promote_types(x.dtype, kernel.dtype)

@@ -13,6 +13,15 @@ from flax import nnx
 from stn_jax.models.layers import Conv, Dense, avg_pool, flatten, max_pool
 
 
+def check_input(network: nnx.Module, x: jax.Array) -> None:
+    """Raise ValueError unless x is a batch of what the network was built for: `input_shape`."""
+    if x.shape[1:] != network.input_shape:
+        layout = ", ".join(map(str, network.input_shape))
+        raise ValueError(
+            f"{type(network).__name__} was built for inputs [B, {layout}], got {list(x.shape)}."
+        )
+
+
 class DenseLocalisation(nnx.Module):
     """Fully connected hidden layers with ReLU on the full-size input (A.4: three of 32 units)."""
 
@@ -24,6 +33,7 @@ class DenseLocalisation(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Build the layers for inputs [H, W, C] with the given numbers of hidden units."""
+        self.input_shape = tuple(input_shape)
         widths = [int(np.prod(input_shape)), *units]
         self.hidden = nnx.List(
             [Dense(n_in, n_out, rngs=rngs) for n_in, n_out in zip(widths, units, strict=False)]
@@ -32,6 +42,7 @@ class DenseLocalisation(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the features [B, num_features] of x [B, H, W, C]."""
+        check_input(self, x)
         x = flatten(x)
         for layer in self.hidden:
             x = jax.nn.relu(layer(x))
@@ -53,7 +64,7 @@ class ConvLocalisation(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Build the layers for inputs [H, W, C]; H and W of at least 26."""
-        height, width, channels = input_shape
+        self.input_shape = height, width, channels = _image_shape(input_shape)
         rows, cols = (-(-(size // 2 - 4) // 2) - 4 for size in (height, width))
         if min(rows, cols) < 1:
             raise ValueError(
@@ -66,6 +77,7 @@ class ConvLocalisation(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the features [B, num_features] of x [B, H, W, C]."""
+        check_input(self, x)
         x = jax.nn.relu(max_pool(self.conv1(avg_pool(x))))
         x = jax.nn.relu(self.conv2(x))
         return jax.nn.relu(self.hidden(flatten(x)))
@@ -89,7 +101,7 @@ class StridedLocalisation(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Build the layers for inputs [H, W, C]."""
-        height, width, channels = input_shape
+        self.input_shape = height, width, channels = _image_shape(input_shape)
         rows, cols = (((n - size) // stride + 1) // 2 for n in (height, width))
         if min(rows, cols) < 1:
             raise ValueError(
@@ -103,7 +115,14 @@ class StridedLocalisation(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the features [B, num_features] of x [B, H, W, C]."""
+        check_input(self, x)
         x = self.conv(x)
         height, width = (n // 2 * 2 for n in x.shape[1:3])
         x = jax.nn.relu(max_pool(x[:, :height, :width]))
         return jax.nn.relu(self.hidden2(jax.nn.relu(self.hidden1(flatten(x)))))
+
+
+def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3:
+        raise ValueError(f"the input's shape must be (H, W, C), got {tuple(input_shape)}.")
+    return tuple(input_shape)

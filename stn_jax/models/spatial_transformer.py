@@ -7,13 +7,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stn_jax.geometry import Transform, get_transform, sample
+from stn_jax.geometry.checks import spatial_shape
+from stn_jax.geometry.sampling import check_options
 
 
 class SpatialTransformer(nnx.Module):
     """Warp a feature map by a transform predicted from it (Sect. 3).
 
     Can stand at any depth and any number of times. Before training it is the identity: the
-    regression layer has zero weights and the identity's parameters as bias (Sect. 4.2, A.4).
+    regression layer has zero weights and the identity's parameters as bias (Sect. 4.2, A.4). It
+    returns a pair, the warped map and theta, and so is no member for `nnx.Sequential`.
 
     Attributes:
       localisation: the localisation network.
@@ -45,7 +48,8 @@ class SpatialTransformer(nnx.Module):
           rngs: unused by the zero weights, but part of every layer's signature.
 
         Raises:
-          ValueError: if there is no such transform, or `output_shape` has other dimensions.
+          ValueError: if there is no such transform, kernel or padding, or `output_shape` is not of
+            positive sizes, one an axis of the transform's.
           TypeError: if the localisation network does not say how many features it gives.
         """
         if not hasattr(localisation, "num_features"):
@@ -55,12 +59,11 @@ class SpatialTransformer(nnx.Module):
             )
         self.localisation = localisation
         self.transform = get_transform(transform)
-        self.output_shape = None if output_shape is None else tuple(output_shape)
-        if self.output_shape and len(self.output_shape) != self.transform.dims:
-            raise ValueError(
-                f"transform '{self.transform.name}' warps {self.transform.dims} dimensions, got "
-                f"output_shape={self.output_shape}."
-            )
+        if output_shape is not None:
+            name = f"output_shape of transform '{self.transform.name}'"
+            output_shape = spatial_shape(output_shape, dims=(self.transform.dims,), name=name)
+        self.output_shape = output_shape
+        check_options(kernel, padding)
         self.kernel, self.padding, self.align_corners = kernel, padding, align_corners
         identity = self.transform.identity
         self.regression = nnx.Linear(
@@ -82,7 +85,7 @@ class SpatialTransformer(nnx.Module):
           float32.
         """
         theta = self.regression(self.localisation(x)).astype(jnp.float32)
-        shape = self.output_shape or x.shape[1:-1]
+        shape = x.shape[1:-1] if self.output_shape is None else self.output_shape
         grid = self.transform.grid(theta, shape, align_corners=self.align_corners)
         warped = sample(
             x, grid, kernel=self.kernel, padding=self.padding, align_corners=self.align_corners
@@ -100,7 +103,20 @@ class ParallelTransformers(nnx.Module):
     """
 
     def __init__(self, members: Sequence[SpatialTransformer]):
-        """Put the transformers side by side."""
+        """Put the transformers side by side.
+
+        Raises:
+          ValueError: if there are none, or if they differ in the number of parameters or in the
+            size of their output.
+        """
+        if not members:
+            raise ValueError("there has to be one transformer at least.")
+        for what, values in {
+            "numbers of parameters": [member.transform.num_params for member in members],
+            "output shapes": [member.output_shape for member in members],
+        }.items():
+            if len(set(values)) > 1:
+                raise ValueError(f"parallel transformers need equal {what}, got {values}.")
         self.members = nnx.List(members)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

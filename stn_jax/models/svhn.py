@@ -10,7 +10,7 @@ from flax import nnx
 
 from stn_jax.geometry import Transform
 from stn_jax.models.layers import Conv, Dense, flatten, max_pool
-from stn_jax.models.localisation import DenseLocalisation
+from stn_jax.models.localisation import DenseLocalisation, check_input
 from stn_jax.models.spatial_transformer import SpatialTransformer
 
 NUM_POSITIONS = 5  # numbers have one to five digits
@@ -37,7 +37,7 @@ class ImageLocalisation(nnx.Module):
 
     def __init__(self, input_shape: Sequence[int], *, units: int = 32, rngs: nnx.Rngs):
         """Build the layers for inputs [H, W, C], each with as many filters or units."""
-        height, width, channels = input_shape
+        self.input_shape = height, width, channels = tuple(input_shape)
         self.conv1 = Conv(channels, units, 5, pad=2, rngs=rngs)
         self.conv2 = Conv(units, units, 5, pad=2, rngs=rngs)
         pooled = math.ceil(height / 2) * math.ceil(width / 2)
@@ -47,6 +47,7 @@ class ImageLocalisation(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the features [B, num_features] of x [B, H, W, C]."""
+        check_input(self, x)
         x = jax.nn.relu(max_pool(self.conv1(x)))
         x = flatten(jax.nn.relu(self.conv2(x)))
         return jax.nn.relu(self.hidden2(jax.nn.relu(self.hidden1(x))))

@@ -184,10 +184,15 @@ def test_the_basis_can_be_learnt():
 
 
 @pytest.mark.parametrize(
-    ("matrix", "basis"), [((2, 3), (3, 12)), ((1, 2, 3), (4, 12)), ((1, 2, 3), (3, 11))]
+    ("matrix", "basis", "message"),
+    [
+        ((2, 3), (3, 12), r"matrix must be \[B, N, K\], got \[2, 3\]"),
+        ((1, 2, 3), (4, 12), r"basis \[K, 12\] for shape \(3, 4\) .* got matrix \("),
+        ((1, 2, 3), (3, 11), r"basis \[K, 12\] for shape \(3, 4\) .* got matrix \("),
+    ],
 )
-def test_linear_grid_names_what_does_not_fit(matrix, basis):
-    with pytest.raises(ValueError, match=r"basis \[K, 12\] for shape \(3, 4\) .* got matrix \("):
+def test_linear_grid_names_what_does_not_fit(matrix, basis, message):
+    with pytest.raises(ValueError, match=message):
         geometry.linear_grid(np.zeros(matrix), np.zeros(basis), (3, 4))
 
 

@@ -95,3 +95,31 @@ def test_the_box_around_points_is_cut_off_at_the_image():
     np.testing.assert_allclose(geometry.bounding_box(half_outside, (21, 41)), [20, 0, 41, 11])
     outside = geometry.bounding_box(np.float32(whole) + 100, (21, 41))
     np.testing.assert_allclose(outside, [41, 21, 41, 21])
+
+
+def test_empty_boxes_share_nothing():
+    empty, square = np.float32([3, 3, 3, 5]), np.float32([0, 0, 2, 2])
+    for a, b in ((empty, empty), (empty, square), (square, empty)):
+        assert geometry.intersection_over_union(a, b) == 0
+    slope = jax.grad(lambda b: geometry.intersection_over_union(b, empty))(jnp.asarray(empty))
+    assert np.isfinite(slope).all()
+
+
+def test_whole_pixels_will_do():
+    assert geometry.intersection_over_union([0, 0, 2, 2], [0, 1, 2, 3]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: geometry.attention_to_box([1.0, 0, 0], (1, 1), (4, 4)), "crop needs 2x2 pixels"),
+        (lambda: geometry.attention_to_box([1.0, 0], (2, 2), (4, 4)), r"must be \[..., 3\], got"),
+        (lambda: geometry.box_to_attention([0, 0, 2], (2, 2), (4, 4)), r"must be \[..., 4\], got"),
+        (lambda: geometry.box_to_attention([0, 0, 2, 2], (2, 2), (1, 4)), "image needs 2x2 pixels"),
+        (lambda: geometry.bounding_box([0, 0], (2, 2)), r"must be \[..., N, 2\], got \[2\]"),
+        (lambda: geometry.intersection_over_union([1, 2], [1, 2]), r"must be \[..., 4\], got"),
+    ],
+)
+def test_what_has_no_box_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

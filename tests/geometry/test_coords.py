@@ -45,9 +45,22 @@ def test_centres_of_an_axis(size, align_corners):
 
 
 @pytest.mark.parametrize("convert", [to_pixels, to_normalised])
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
-def test_dtype_is_kept(dtype, convert):
-    assert convert(jnp.zeros((1, 2, 2, 2), dtype), (4, 5)).dtype == dtype
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.float16, jnp.bfloat16, jnp.float32])
+def test_coordinates_are_float32(dtype, convert):
+    assert convert(jnp.zeros((1, 2, 2, 2), dtype), (4, 5)).dtype == jnp.float32
+
+
+def test_whole_pixels_have_fractions_as_coordinates():
+    np.testing.assert_array_equal(to_normalised(np.array([[1, 3]]), (5, 5)), [[-0.5, 0.5]])
+
+
+@pytest.mark.parametrize("convert", [to_pixels, to_normalised])
+@pytest.mark.parametrize(
+    ("points", "shape"), [((3, 1), (4, 5)), ((2, 3), (4, 5)), ((2,), (2, 3, 4))]
+)
+def test_points_have_a_coordinate_an_axis(convert, points, shape):
+    with pytest.raises(ValueError, match=rf"must be \[..., {len(shape)}\], got \[{points[0]}"):
+        convert(np.zeros(points, np.float32), shape)
 
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)

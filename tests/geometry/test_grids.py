@@ -32,7 +32,7 @@ def test_rows_of_the_homogeneous_points_are_x_y_1():
     points = grids.homogeneous_points((3, 4), True)
     grid = regular_grid((3, 4))
     expected = [grid[..., 0].ravel(), grid[..., 1].ravel(), np.ones(12)]
-    np.testing.assert_array_equal(points, expected)
+    np.testing.assert_array_equal(points.astype(np.float32), expected)
 
 
 @pytest.mark.parametrize(

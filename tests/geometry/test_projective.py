@@ -174,3 +174,57 @@ def test_homography_grid_of_the_inverse_leads_back():
     for back, there in zip(np.asarray(grid), np.asarray(matrix), strict=True):
         mapped = oracles.apply_homography(there, back.reshape(-1, 2), 0)
         np.testing.assert_allclose(mapped, points, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(0.5, 0.5), (0.015, 0.015), (1e-4, 1e-4), (0.2, 0.001)])
+def test_quads_of_any_size_are_read(size):
+    """Their matrices differ by orders of magnitude."""
+    corners = SQUARE * np.float32(size) + np.float32([0.3, -0.2])
+    grid = geometry.homography_grid(geometry.square_to_quad(corners)[None], (2, 2))
+    np.testing.assert_allclose(grid.reshape(4, 2), corners, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.3, 1e6])
+def test_a_positive_factor_changes_nothing(factor):
+    matrix = np.stack([matrix_of(theta) for theta in draw_theta(4, scale=0.6)]).astype(np.float32)
+    grid, scaled = (
+        geometry.homography_grid(m, (9, 9)) for m in (matrix, np.float32(factor) * matrix)
+    )
+    assert np.any(grid == projective.OUTSIDE)
+    np.testing.assert_allclose(scaled, grid, rtol=1e-4, atol=1e-6)
+
+
+def test_nan_is_not_hidden():
+    theta = jnp.full((1, 8), jnp.nan)
+    assert np.isnan(geometry.projective_grid(theta, (3, 3))).all()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[0, -1, 2], [1, 0, 3], [0.5, 0.2, 0]],  # the centre's image is at infinity
+        np.eye(3) * 1e13,
+        np.eye(3) * 1e-13,
+        [[1e9, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ],
+)
+def test_inverses_of_any_scale_equal_numpys_up_to_a_factor(matrix):
+    matrix = np.array(matrix, np.float32)
+    ours, theirs = np.asarray(invert_homography(matrix)), np.linalg.inv(np.float64(matrix))
+    ours, theirs = (m / m.flat[np.abs(theirs).argmax()] for m in (ours, theirs))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: geometry.square_to_quad(np.zeros((3, 2))), r"corners must be \[..., 4, 2\]"),
+        (lambda: geometry.invert_homography(np.zeros((3, 2))), r"matrix must be \[..., 3, 3\]"),
+        (lambda: geometry.homography_grid(np.zeros((3, 3)), (2, 2)), r"must be \[B, 3, 3\]"),
+        (lambda: geometry.projective_grid(np.zeros((1, 9)), (2, 2)), r"must be \[B, 8\]"),
+        (lambda: geometry.projective_grid(np.zeros((1, 8)), (2, 2, 2)), r"must be \(H, W\)"),
+    ],
+)
+def test_wrong_shapes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

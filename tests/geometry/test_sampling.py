@@ -464,3 +464,31 @@ def test_bad_input_is_named(image, grid, options, error, message):
 def test_bad_dtypes_are_named(image_dtype, grid_dtype, message):
     with pytest.raises(TypeError, match=message):
         geometry.sample(np.zeros((1, 4, 4, 1), image_dtype), np.zeros((1, 3, 3, 2), grid_dtype))
+
+
+def test_exported_for_batches_of_any_size():
+    image, grid = draw(5, 6, 7, 3), draw(5, 4, 3, 2)
+    batch = jax.export.symbolic_shape("b")
+    like = [jax.ShapeDtypeStruct((*batch, *x.shape[1:]), x.dtype) for x in (image, grid)]
+    exported = jax.export.export(jax.jit(geometry.sample))(*like)
+    for count in (1, 5):
+        out = exported.call(image[:count], grid[:count])
+        np.testing.assert_allclose(out, geometry.sample(image[:count], grid[:count]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kernel):
+    image, grid = draw(3, 6, 7, 2), draw(3, 4, 3, 2)
+    expected = geometry.sample(image, grid, kernel=kernel)
+    monkeypatch.setattr(sampling, "_MAX_INDEX", 3 * 10 * 11 - 1)
+    reads = []
+    read = sampling._read
+    monkeypatch.setattr(sampling, "_read", lambda *a: reads.append(a[0].shape) or read(*a))
+    np.testing.assert_array_equal(geometry.sample(image, grid, kernel=kernel), expected)
+    assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= 10 * 11
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (2, 4, 5, 0)])
+def test_nothing_is_sampled_to_nothing(shape):
+    grid = jnp.zeros((shape[0], 3, 3, 2))
+    assert geometry.sample(jnp.zeros(shape), grid).shape == (shape[0], 3, 3, shape[-1])

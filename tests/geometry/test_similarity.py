@@ -46,7 +46,7 @@ def test_equals_the_affine_with_scikit_images_matrix(parts):
         values |= {part: values[part][0] for part in ("rotation", "scale") if part in parts}
         rows.append(SimilarityTransform(**values).params[:2].ravel())
     affine = np.array(rows, np.float32)
-    np.testing.assert_allclose(geometry.similarity_to_affine(theta, parts), affine, atol=1e-6)
+    np.testing.assert_allclose(geometry.similarity_to_affine(theta, parts=parts), affine, atol=1e-6)
     for align_corners in (True, False):
         found = geometry.restricted(*parts).grid(theta, (5, 7), align_corners=align_corners)
         expected = geometry.affine_grid(affine, (5, 7), align_corners=align_corners)
@@ -73,8 +73,8 @@ def test_wrong_parts_are_named(parts):
 
 
 def test_another_number_of_parameters_is_named():
-    with pytest.raises(ValueError, match=r"rotation and scale must be \[B, 2\], got \[3, 4\]"):
-        geometry.similarity_to_affine(np.zeros((3, 4), np.float32), ("rotation", "scale"))
+    with pytest.raises(ValueError, match=r"rotation and scale must be \[..., 2\], got \[3, 4\]"):
+        geometry.similarity_to_affine(np.zeros((3, 4), np.float32), parts=("rotation", "scale"))
 
 
 LIMITS = {"max_angle": 0.6, "min_scale": 0.5, "max_scale": 1.5, "max_shift": 0.8}

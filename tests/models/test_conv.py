@@ -194,3 +194,25 @@ def test_half_precision_gradients_keep_their_dtype(conv):
     single = xla(*(a.astype(np.float32) for a in data))
     for a, e in zip(half, single, strict=True):
         np.testing.assert_allclose(a.astype(np.float32), e, rtol=0.03, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "message"),
+    [
+        ((2, 8, 8, 3), (5, 5, 1, 4), r"as many channels .* got \[2, 8, 8, 3\] and \[5, 5, 1, 4\]"),
+        ((8, 8, 1), (5, 5, 1, 4), r"x \[B, H, W, C\] .* got \[8, 8, 1\]"),
+        ((2, 8, 4, 1), (5, 5, 1, 4), "a kernel of 5x5 pixels does not fit in an image of 8x4"),
+    ],
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_does_not_fit_is_named(x, kernel, message, stride):
+    with pytest.raises(ValueError, match=message):
+        conv2d(jnp.zeros(x), jnp.zeros(kernel), stride=stride)
+
+
+def test_no_images_have_no_outputs():
+    y, dx, dw = value_and_gradients(conv2d)(
+        jnp.zeros((0, 8, 8, 3)), jnp.ones((5, 5, 3, 4)), jnp.zeros((0, 4, 4, 4))
+    )
+    assert y.shape == (0, 4, 4, 4) and dx.shape == (0, 8, 8, 3)
+    np.testing.assert_array_equal(dw, np.zeros((5, 5, 3, 4)))

@@ -127,3 +127,18 @@ def test_conv_equals_torch():
     assert (y > 0).any()
     actual = nnx.jit(lambda module, x: module(x))(localisation, x)
     np.testing.assert_allclose(actual, y.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [DenseLocalisation, ConvLocalisation, StridedLocalisation])
+@pytest.mark.parametrize("shape", [(2, 30, 28, 1), (2, 28, 28, 3), (28, 28, 1)])
+def test_other_inputs_than_it_was_built_for_are_named(network, shape):
+    localisation = network((28, 28, 1), rngs=nnx.Rngs(0))
+    message = rf"{network.__name__} was built for inputs \[B, 28, 28, 1\], got \[{shape[0]}, "
+    with pytest.raises(ValueError, match=message):
+        localisation(jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("network", [ConvLocalisation, StridedLocalisation])
+def test_images_have_channels(network):
+    with pytest.raises(ValueError, match=r"must be \(H, W, C\), got \(28, 28\)"):
+        network((28, 28), rngs=nnx.Rngs(0))

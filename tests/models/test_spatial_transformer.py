@@ -1,5 +1,7 @@
 """The module (M1 to M7), and the places in a network where it can stand (N1, N3, N5)."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from stn_jax.geometry import TRANSFORMS, Transform, thin_plate_spline
 from stn_jax.models.layers import Conv, Dense, avg_pool, flatten, max_pool
 from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
 from stn_jax.models.pure import functional
-from stn_jax.models.spatial_transformer import SpatialTransformer
+from stn_jax.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
 # Of images; tests/models/test_mnist_3d.py has volumes.
 FAMILIES = [name for name, transform in TRANSFORMS.items() if transform.dims == 2]
@@ -427,10 +429,43 @@ def test_missing_num_features_is_an_error():
         SpatialTransformer(nnx.Linear(4, 4, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
 
 
-def test_an_output_of_other_dimensions_is_an_error():
+@pytest.mark.parametrize("shape", [(3, 4, 5), (), (0, 4), (4, -1), 14, (2.5, 4)])
+def test_an_impossible_output_shape_is_an_error(shape):
     localisation = DenseLocalisation((4, 4, 1), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="'affine' warps 2 dimensions, got output_shape=.3, 4, 5."):
-        SpatialTransformer(localisation, "affine", (3, 4, 5), rngs=nnx.Rngs(0))
+    message = r"output_shape of transform 'affine' must be \(H, W\) of positive integers, got "
+    with pytest.raises(ValueError, match=message + re.escape(str(shape))):
+        SpatialTransformer(localisation, "affine", shape, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("options", [{"padding": "zero"}, {"kernel": "cubic"}])
+def test_unknown_ways_to_sample_are_an_error_before_any_call(options):
+    localisation = DenseLocalisation((4, 4, 1), rngs=nnx.Rngs(0))
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"unknown {name} {value!r}; there are"):
+        SpatialTransformer(localisation, **options, rngs=nnx.Rngs(0))
+
+
+def test_transformers_that_cannot_stand_side_by_side():
+    rngs = nnx.Rngs(0)
+
+    def transformer(*options):
+        return SpatialTransformer(DenseLocalisation((4, 4, 1), rngs=rngs), *options, rngs=rngs)
+
+    with pytest.raises(ValueError, match="one transformer at least"):
+        ParallelTransformers([])
+    with pytest.raises(ValueError, match=r"equal numbers of parameters, got \[6, 8\]"):
+        ParallelTransformers([transformer(), transformer("projective")])
+    with pytest.raises(ValueError, match=r"equal output shapes, got \[None, \(2, 2\)\]"):
+        ParallelTransformers([transformer(), transformer("affine", (2, 2))])
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_an_empty_batch_is_warped_to_one(kind):
+    model = st_model((28, 28, 1), output_shape=(5, 6), kind=kind)
+    params = jax.eval_shape(model.init, jax.random.key(0))[0]
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
+    warped, theta = run(model, params, jnp.zeros((0, 28, 28, 1)))
+    assert warped.shape == (0, 5, 6, 1) and theta.shape == (0, 6)
 
 
 def test_unknown_transform_is_an_error():

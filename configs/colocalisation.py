@@ -19,9 +19,11 @@ least loss counts, which no label decides.
 The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart:
 
 - Digits are test digits, which the encoder has not seen; patches are cut from training digits, as
-  A.2 has it. `evaluate_on=validation` makes sets of training digits: recipes are chosen on those.
+  A.2 has it. `evaluate_on=validation` makes other sets, of training digits: recipes are chosen on
+  those.
 - The encoder is a CNN of distorted MNIST, on R, trained in `runtime.encoder_workdir` when first
-  needed: the fast recipe cut to 2,000 iterations. Any finished CNN on R, P or E can stand there.
+  needed: the fast recipe cut to 2,000 iterations. Any finished CNN on R, P or E can stand there, if
+  `encoder.selection` and `encoder.num_steps` (0: the recipe's) name it.
   It is trained on all training digits, so that sets of those are easier for it than test digits.
 - Its three layers are divided by constants such that each weighs a third and descriptors have a
   mean square length of 1. As they are, squared distances are thousands, so that a margin of 1 means
@@ -38,6 +40,9 @@ The loss is Eq. 8 with margin 1. What the paper leaves open, and where we depart
 fast        Adam with cosine decay, chosen on sets of training digits.
 quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. Not MNIST, and not a
             row of the paper's table.
+
+Time and score: a run of five seeds takes 5 to 10 minutes on two CPU cores, the encoder some minutes
+before the first; what it finds beside the published shares is in results/tables/table5_fast.md.
 """
 
 import itertools

@@ -36,7 +36,9 @@ def test_code_blocks_run_in_order():
     assert len(slope) == len(images)
     assert np.all(np.isfinite(slope)) and np.any(slope)
     # Before training the transformer is the identity.
-    np.testing.assert_array_equal(names["warped"], images)
+    warped, _ = names["Classifier"](rngs=names["nnx"].Rngs(0)).transformer(images)
+    np.testing.assert_array_equal(warped, images)
+    assert names["logits"].shape == (8, 10) and np.ptp(names["logits"]) > 0
 
 
 # What stands after --out is written, not read.

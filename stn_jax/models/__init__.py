@@ -1,6 +1,10 @@
 """Networks in Flax NNX, used as pure functions through `functional`."""
 
-from stn_jax.models.localisation import ConvLocalisation, DenseLocalisation
+from stn_jax.models.localisation import (
+    ConvLocalisation,
+    DenseLocalisation,
+    StridedLocalisation,
+)
 from stn_jax.models.pure import Model, functional
 from stn_jax.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
@@ -10,5 +14,6 @@ __all__ = [
     "Model",
     "ParallelTransformers",
     "SpatialTransformer",
+    "StridedLocalisation",
     "functional",
 ]

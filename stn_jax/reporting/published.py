@@ -91,7 +91,8 @@ TABLE_5_NOTES = (
     "image takes the box with the least loss among theirs; Eq. 8 without the gradient through the "
     "second crop or the random one, on descriptors whose layers weigh the same; boxes kept within "
     "the image.",
-    "Ours: one encoder for all seeds, a CNN on R trained for 2,000 iterations: not that of Table 1.",
+    "Ours: one encoder for all seeds, a CNN on R trained for 2,000 iterations: not that of "
+    "Table 1.",
     "Ours: the digits of a seed have the same places and clutter in T and TC and in all classes; "
     "cells are not independent.",
 )

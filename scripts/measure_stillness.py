@@ -7,10 +7,12 @@ evaluated on the test set has been trained on them, and is marked so. Change is 
 difference of a pixel from one frame to the next, divided by the frames' own contrast (the mean over
 frames of the standard deviation of their pixels), on average over tracks:
 
-  before   of the images;
+  before   of the images as the network sees them;
   fixed    of the region that the transformer reads on average over the track, the same for all
            frames: what cropping and enlarging do without following;
-  after    of the transformer's output.
+  after    of the transformer's output: what the rest of the network sees;
+  pixels   the same three of the pixels, without the local contrast normalisation that the network's
+           images have: light that changes along a track counts, too.
 
 Wander is how far the corners of the sign's box are from where they are on average over the track
 (root mean square over frames and corners), in % of the box's mean side there:
@@ -37,8 +39,9 @@ from stn_jax.launch import gtsrb, measuring
 from stn_jax.launch.examples import follow_tracks
 from stn_jax.reporting.runs import Run
 
-COLUMNS = ("run", "seed", "tracks", "before", "fixed", "after", "in", "out")
-COLUMNS = (*COLUMNS, "overlap", "whole", "found", "size")
+KINDS = ("before", "fixed", "after")
+COLUMNS = ("run", "seed", "tracks", *KINDS, *(f"pixels {kind}" for kind in KINDS))
+COLUMNS = (*COLUMNS, "in", "out", "overlap", "whole", "found", "size")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,13 +53,15 @@ def rows(run: Run) -> list[list]:
     opened = gtsrb.open_signs(run.config, run.fingerprint)
     tracks = opened.tracks
     affine, _ = follow_tracks(run, tracks, opened.moments)
-    # What lies outside reads 0, which is their mean to the networks.
-    images = tracks.image.astype(np.float32) / 255 - np.float32(opened.moments.mean)
+    # What lies outside reads 0, which is the images' mean to the networks.
+    images = tracks.image.astype(np.float32) / 255
+    normalise = run.config["data"]["normalise"]
+    seen = [np.asarray(gtsrb.as_input(images, opened.moments, name)) for name in (normalise, "")]
     average = np.empty_like(affine)
     for number in np.unique(tracks.track):
         frames = tracks.track == number
         average[frames] = affine[frames].mean(axis=0)
-    parts = (images, warp(images, average), warp(images, affine))
+    parts = [part for x in seen for part in (x, warp(x, average), warp(x, affine))]
     corners = box_corners(tracks.box, images.shape[1:3])
     changes = [over_tracks(change, part, tracks.track) for part in parts]
     wanders = [over_tracks(wander, part, tracks.track) for part in (corners, undo(affine, corners))]

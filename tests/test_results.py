@@ -4,10 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import pytest
+from ml_collections import ConfigDict
 
 from scripts import make_tables
+from stn_jax.launch import colocalisation, digits, gtsrb, mnist_3d
+from stn_jax.models.pure import count_params
 from stn_jax.reporting import benchmarks
+from stn_jax.reporting.runs import read_run
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 RECORDS = sorted((RESULTS / "records").rglob("record.jsonl"))
@@ -37,6 +42,33 @@ def test_a_record_is_whole_and_tells_where_it_comes_from(path):
         assert re.fullmatch("[0-9a-f]{12}", session["code"]), "code that was not committed"
         assert session["device"]["kind"]
     assert path.stat().st_size < 50_000
+
+
+# Experiment -> what builds its networks.
+MAKE_MODEL = {
+    "distorted_mnist": digits.make_model,
+    "mnist_addition": digits.make_model,
+    "mnist_3d": mnist_3d.make_model,
+    "colocalisation": colocalisation.make_model,
+    "gtsrb": gtsrb.make_model,
+}
+# Networks, each once: experiment, data and model of configs.
+NETWORKS = {}
+for path in RECORDS:
+    run = read_run(path, relative_to=RESULTS)
+    key = json.dumps([run.experiment, run.config["data"], run.config["model"]])
+    if run.experiment == "colocalisation":  # sets of all digits have one network
+        key = json.dumps([run.experiment, run.config["model"], run.config.get("restarts")])
+    NETWORKS.setdefault(key, run)
+
+
+@pytest.mark.parametrize("run", NETWORKS.values(), ids=lambda run: run.label)
+def test_the_network_of_a_record_can_be_built_again(run):
+    """Also that of a record from before a field of the config."""
+    config = ConfigDict(run.config)
+    model = MAKE_MODEL[run.experiment](config)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    assert count_params(params) * config.get("restarts", 1) == run.parameters
 
 
 @pytest.mark.parametrize("folder", TABLES)

@@ -80,7 +80,8 @@ def transform_of(config: ConfigDict) -> Transform:
       ConfigError: if it is not affine, or there are parts or limits of another family.
     """
     name, parts = config.model.transform or "affine", tuple(config.model.parts)
-    limits = {name: value for name, value in config.model.limits.items() if value}
+    # Records that do not have the field came before it, and without it.
+    limits = {name: value for name, value in config.model.get("limits", {}).items() if value}
     if name not in FAMILIES:
         raise ConfigError(f"model.transform={name!r} is not one of {', '.join(FAMILIES)}.")
     if not parts:

@@ -10,6 +10,7 @@ from stn_jax.benchmarks.svhn import forward_and_backward, svhn_rows
 from stn_jax.reporting import benchmarks as reporting
 
 
+@pytest.mark.slow
 def test_all_of_the_gradient_is_computed():
     config = get_config("Multi,64px")
     config.data.canvas, config.model.width = 16, 0.2

@@ -91,6 +91,7 @@ def test_chosen_digits_are_the_ones_of_the_whole_set(run):
     np.testing.assert_array_equal(some.label, whole.label[np.array([5, 300])])
 
 
+@pytest.mark.slow
 def test_digits_that_only_the_run_with_the_transformer_gets_right(runs, run, base, tmp_path):
     other = find_runs([base])[0]
     test = evaluation_digits(run.config, run.fingerprint)

@@ -72,6 +72,7 @@ def drawn(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_runs_become_figures_of_what_the_region_reads(runs, tmp_path, drawn):
     make_figures.main([str(runs), "--out", str(tmp_path), "--indices", "2"])
     (path,) = tmp_path.rglob("*_examples.png")

@@ -25,7 +25,7 @@ from stn_jax.launch.cli import load_config_module
 from stn_jax.reporting.claims import claims, has_claims
 from stn_jax.reporting.formats import FORMATS
 from stn_jax.reporting.runs import RecordError, find_runs
-from stn_jax.reporting.tables import Place, build_tables
+from stn_jax.reporting.tables import Place, Table, build_tables
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -42,19 +42,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         tables = build_tables(find_runs(args.runs), recipe_config)
-    except RecordError as error:
+        render, _ = FORMATS[args.format]
+        print(render(tables), end="")
+        if args.out:
+            write(tables, args.out)
+    except (RecordError, OSError) as error:
         sys.exit(f"make_tables.py: {error}")
-    render, _ = FORMATS[args.format]
-    print(render(tables), end="")
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        for table in tables:
-            for name in ("markdown", "latex", "csv"):
-                render, ending = FORMATS[name]
-                (args.out / (table.stem + ending)).write_text(render([table]), encoding="utf-8")
-            if has_claims(table):
-                path = args.out / f"claims_{table.stem.removeprefix('table1_')}.md"
-                path.write_text(claims(table), encoding="utf-8")
+
+
+def write(tables: Sequence[Table], folder: Path) -> None:
+    """Write tables in all formats, and what is claimed of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        for name in ("markdown", "latex", "csv"):
+            render, ending = FORMATS[name]
+            (folder / (table.stem + ending)).write_text(render([table]), encoding="utf-8")
+        if has_claims(table):
+            path = folder / f"claims_{table.stem.removeprefix('table1_')}.md"
+            path.write_text(claims(table), encoding="utf-8")
 
 
 def recipe_config(experiment: str, place: Place, recipe: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from stn_jax.launch import search, slurm
 from stn_jax.launch.cli import one_line_errors
 from stn_jax.launch.local import execute
 from stn_jax.launch.manifest import write_manifest
-from stn_jax.launch.profile import Profile, add_flags, read_profile
+from stn_jax.launch.profile import FLAGS, Profile, add_flags, read_profile
 from stn_jax.launch.sweep import LOG, Progress, Run, count_failures, expand, inspect, load_sweep
 from stn_jax.training.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
@@ -236,6 +236,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.cancel and args.launcher == "local":
         parser.error("--cancel needs --launcher slurm: Ctrl-C stops runs of this machine.")
+    of_slurm = [flag for flag in ("profile", *FLAGS) if getattr(args, flag.replace("-", "_"))]
+    if args.launcher == "local" and of_slurm:
+        parser.error(f"--{of_slurm[0]} is of --launcher slurm, which is not given.")
     return args
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from types import ModuleType
 
 from absl import app, flags, logging
+from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
 from stn_jax.launch.memory import keep_freed_memory
 from stn_jax.training import Problem, fit
 from stn_jax.training.errors import EXIT_FAILED, EXIT_USAGE, RunError
 from stn_jax.training.processes import join
+
+LONGEST = 2000  # characters of an error's line; JAX's list all that lies in a full memory
 
 
 def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, config: str) -> None:
@@ -56,12 +59,13 @@ def run(make_problem: Callable[[ConfigDict], Problem], *, description: str, conf
         run_config, workdir = config_flag.value, Path(workdir_flag.value)
         # What is wrong with config or data shows while the problem is built. A part of it may be
         # trained there, such as an encoder: that is interrupted like any run.
-        usage = (ValueError, KeyError, FileNotFoundError, RunError)
+        usage = (ValueError, KeyError, OSError, ImportError, RuntimeError, RunError)
         with one_line_errors(*usage, code=EXIT_USAGE):
             if distributed_flag.value:
                 join(*(flag.value for flag in place_flags))
             problem = make_problem(run_config)
-        with one_line_errors(RunError, OSError, code=EXIT_FAILED):
+        # JAX's are those of the device, such as that its memory is full.
+        with one_line_errors(RunError, OSError, JaxRuntimeError, code=EXIT_FAILED):
             fit(run_config, problem, workdir, name=run_config.name)
 
     app.run(main, flags_parser=parse)
@@ -137,4 +141,5 @@ def _one_line(error: Exception) -> str:
         message = message.strip().splitlines()[-1].partition(": ")[2]
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message += ": free some space, then the same command continues."
-    return " ".join(message.split()) or type(error).__name__
+    line = " ".join(message.split()) or type(error).__name__
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."

@@ -16,6 +16,7 @@ from stn_jax.models.pure import functional
 from stn_jax.reporting.runs import FILE_NAME, Run, read_run
 from stn_jax.training import fit
 from stn_jax.training.errors import ConfigError
+from stn_jax.training.processes import several
 
 SMALL = ("R", "P", "E")  # distortions in 28x28 pixels, the size of crops
 BALANCE = 1000  # training digits that the encoder's layers are balanced on
@@ -30,8 +31,8 @@ def open_encoder(
       e of Eq. 8, from crops [N, 28, 28, 1] to descriptors [N, K], and the CNN's run.
 
     Raises:
-      ConfigError: if no such network can be an encoder, or if the directory holds another one, or
-        one that saw other digits.
+      ConfigError: if no such network can be an encoder, if the directory holds another one, or one
+        that saw other digits, or if there is none and several processes would have to train it.
     """
     folder = Path(config.runtime.encoder_workdir)
     wanted = encoder_config(config.encoder.selection)
@@ -53,6 +54,11 @@ def open_encoder(
         fcntl.flock(lock, fcntl.LOCK_EX)
         path = folder / FILE_NAME
         if not path.exists() or read_run(path, relative_to=folder).status != "finished":
+            if several():
+                raise ConfigError(
+                    f"there is no encoder in {folder}, and one process trains it: call once "
+                    "without --distributed."
+                )
             print(f"There is no encoder in {folder}: it is trained there first.", flush=True)
             fit(wanted, digits.make_problem(wanted), folder, name=f"encoder {wanted.name}")
     run = read_run(path, relative_to=folder)

@@ -36,9 +36,10 @@ def execute(
 ) -> dict[str, Progress]:
     """Begin or continue each run that is not done, some at a time.
 
-    When the time is up, or on SIGTERM or Ctrl-C, the processes get SIGTERM: they save and end.
-    A second Ctrl-C ends them at once; further SIGTERMs do not, for schedulers send several. A run
-    that fails leaves the others alone, and one that another process trains already is left to that.
+    When the time is up, or on SIGTERM, SIGHUP or Ctrl-C, the processes get SIGTERM: they save and
+    end. A second Ctrl-C ends them at once; further SIGTERMs do not, for schedulers send several. A
+    run that fails leaves the others alone, and one that another process trains already is left to
+    that.
 
     Args:
       runs: the runs.
@@ -166,9 +167,11 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of ending."""
+    """Collect SIGTERM, SIGHUP (the terminal was closed) and Ctrl-C instead of ending."""
     received: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+        numbers.append(signal.SIGHUP)
     previous = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
     try:
         yield received

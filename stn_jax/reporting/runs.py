@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 FILE_NAME = "record.jsonl"
+# What the first line of a record says of the data themselves.
+OF_DATA = ("name", "fingerprint", "train", "test")
 
 
 class RecordError(ValueError):
@@ -45,6 +47,7 @@ class Run:
       parameters: the number of trainable scalars.
       fingerprint: of the data.
       data: what the record calls the data; None where it does not.
+      beside: what else was given to the run, such as the weights that it began with.
       num_trained: examples that are trained on; None where the record does not say.
       num_tested: examples of the set that is evaluated on; likewise.
       status: "finished", "diverged" or "unfinished".
@@ -63,6 +66,7 @@ class Run:
     parameters: int
     fingerprint: str
     data: str | None
+    beside: dict[str, Any]
     num_trained: int | None
     num_tested: int | None
     status: str
@@ -151,6 +155,7 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
             parameters=run["parameters"],
             fingerprint=run["data"]["fingerprint"],
             data=run["data"].get("name"),
+            beside={k: v for k, v in run["data"].items() if k not in OF_DATA},
             num_trained=run["data"].get("train"),
             num_tested=run["data"].get("test"),
             status=_status(lines),

@@ -1,5 +1,6 @@
 """Tables 1 to 5, those of 3-D MNIST and of traffic signs, published numbers beside ours."""
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -547,11 +548,16 @@ def _check_seeds(place: Place, runs: list[Run]) -> None:
 
 
 def _check_data(place: Place, runs: list[Run]) -> None:
-    """Refuse to pool results on different data."""
-    first: dict[str, Run] = {run.fingerprint: run for run in runs if run.final_errors("test")}
+    """Refuse to pool results on different data, or of different weights to begin with."""
+    tested = [run for run in runs if run.final_errors("test")]
+    first = {run.fingerprint: run for run in tested}
     if len(first) > 1:
         which = "; ".join(f"{run.path}: {run.data}, {mark}" for mark, run in first.items())
         raise RecordError(f"{place}: the runs are not on the same data ({which}); leave some out.")
+    first = {json.dumps(run.beside, sort_keys=True): run for run in tested}
+    if len(first) > 1:
+        which = "; ".join(f"{run.path}: {beside}" for beside, run in first.items())
+        raise RecordError(f"{place}: the runs were not given the same ({which}); leave some out.")
 
 
 def _with_seed_remark(cell: Cell, seeds: list[int]) -> Cell:

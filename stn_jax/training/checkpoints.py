@@ -12,14 +12,31 @@ from stn_jax.training.errors import RunError
 from stn_jax.training.state import TrainState
 
 
+class _Manager(ocp.CheckpointManager):
+    """Leaves it to the loop to ask whether the processes are to stop.
+
+    JAX counts who has come how far. The loop tells it the number of its call, Orbax would tell it
+    that of the step, and whoever waits for the larger one would not stop.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one run: saved in the background, complete or absent, a few kept."""
 
-    def __init__(self, directory: Path, *, keep: int = 2):
-        """Open (or create) the directory that holds the checkpoints."""
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=keep)
-        )
+    def __init__(self, directory: Path, *, keep: int = 2, cleanup: bool = False):
+        """Open (or create) the directory that holds the checkpoints.
+
+        Args:
+          directory: of one run.
+          keep: how many; older ones are removed.
+          cleanup: whether to remove what was left of saves that were killed; not while another
+            process may be saving there.
+        """
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=cleanup)
+        self._manager = _Manager(directory.absolute(), options=options)
 
     @property
     def latest_step(self) -> int | None:
@@ -49,10 +66,12 @@ class Checkpoints:
           like: a state (or its shapes) of the run that the checkpoint must belong to.
 
         Raises:
-          RunError: if the checkpoint does not hold such a state.
+          RunError: if the checkpoint does not hold such a state, or cannot be read.
         """
         step = self.latest_step
         place = f"checkpoint {step} in {self._manager.directory}"
+        before = max((other for other in self._manager.all_steps() if other < step), default=0)
+        instead = f"Without its folder the run continues from step {before}."
         tree = like._asdict()
         try:
             progress = self._manager.restore(
@@ -64,9 +83,10 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise RunError(f"{place} is damaged: {reason}") from error
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise RunError(f"{place} is damaged: {_first_line(error)} {instead}") from error
+        except OSError as error:
+            raise RunError(f"{place} cannot be read: {_first_line(error)}") from error
         return TrainState(**restored.state), progress["loop"]
 
     def close(self) -> None:
@@ -86,11 +106,16 @@ class Checkpoints:
             yield
         except (ValueError, OSError) as error:
             full = "No space left on device" in str(error)
-            reason = "no space left on device" if full else str(error).splitlines()[0]
+            reason = "no space left on device" if full else _first_line(error)
             raise RunError(
                 f"saving to {self._manager.directory} failed: {reason}. The last complete "
                 f"checkpoint is {self.latest_step}; the same command continues from there."
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _shapes(tree: Any) -> dict[str, list[int]]:

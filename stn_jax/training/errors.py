@@ -16,6 +16,8 @@ class RunError(Exception):
 class ConfigError(RunError):
     """A config that cannot be trained as it stands, or that does not fit the work directory."""
 
+    exit_code = EXIT_USAGE
+
 
 class Diverged(RunError):
     """The loss or the gradient became NaN or infinite."""

@@ -3,11 +3,12 @@
 import contextlib
 import fcntl
 import itertools
+import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,20 @@ def fit(
             return None
         # Before the checkpoints, for these are to be complete before signals kill again.
         stop = stack.enter_context(_StopRequests())
-        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir / CHECKPOINTS)))
+        checkpoints = stack.enter_context(
+            contextlib.closing(Checkpoints(workdir / CHECKPOINTS, cleanup=True))
+        )
         window = _Window()
         if checkpoints.latest_step is not None:
             state, progress = checkpoints.restore(state)
             window = _Window(**progress)
         step = int(np.asarray(state.step)[0])
+        if step % runtime.steps_per_call:
+            fits = math.gcd(step, training.num_steps, runtime.steps_per_call)
+            raise ConfigError(
+                f"{workdir} stopped at step {step}, no multiple of runtime.steps_per_call="
+                f"{runtime.steps_per_call}: continue with --config.runtime.steps_per_call={fits}."
+            )
         record.resume(step)
 
         train_call = make_train_call(
@@ -136,7 +145,9 @@ def fit(
         data = _data_of_calls(config, problem, step, mesh)
         examples_per_step = training.batch_size * len(config.seeds)
         bar = stack.enter_context(_progress_bar(name, step, training.num_steps, examples_per_step))
-        summaries = stack.enter_context(Summaries(workdir, enabled=runtime.tensorboard and leads()))
+        summaries = stack.enter_context(
+            Summaries(workdir, step=step, enabled=runtime.tensorboard and leads())
+        )
         started = time.monotonic() - record.seconds
         unread: list[tuple[int, Any]] = []
 
@@ -158,9 +169,9 @@ def fit(
             while len(unread) > keep:
                 end, values = unread.pop(0)
                 values = jax.device_get(values)
-                if message := _not_finite(values, end, name, checkpoints.latest_step):
+                if message := _not_finite(values, end, config.seeds, checkpoints.latest_step):
                     record.write("diverged", end)
-                    raise Diverged(message)
+                    raise Diverged(f"{name}: {message}")
                 window.add(values)
                 bar.update(runtime.steps_per_call * examples_per_step)
 
@@ -313,7 +324,7 @@ def _progress_bar(name: str, step: int, num_steps: int, examples_per_step: int) 
 
 
 def _not_finite(
-    metrics: dict[str, np.ndarray], end: int, name: str, saved: int | None
+    metrics: dict[str, np.ndarray], end: int, seeds: Sequence[int], saved: int | None
 ) -> str | None:
     """Say where loss or gradient stopped being finite, or return None."""
     finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
@@ -321,12 +332,12 @@ def _not_finite(
         return None
     bad_seeds, bad_steps = np.nonzero(~finite)
     first = bad_steps.min()
-    seed = bad_seeds[bad_steps == first][0]
+    bad = bad_seeds[bad_steps == first][0]
     kept = "no checkpoint was saved before" if saved is None else f"checkpoint {saved} is kept"
     return (
-        f"{name}: loss {metrics['loss'][seed, first]} and gradient norm "
-        f"{metrics['gradient_norm'][seed, first]} at step {end - finite.shape[1] + first + 1} "
-        f"(seed number {seed}); {kept}. A lower learning rate may help."
+        f"loss {metrics['loss'][bad, first]} and gradient norm "
+        f"{metrics['gradient_norm'][bad, first]} at step {end - finite.shape[1] + first + 1} "
+        f"(seed {seeds[bad]}); {kept}. A lower learning rate may help."
     )
 
 
@@ -349,6 +360,8 @@ def _check(config: ConfigDict, num_devices: int) -> None:
                 f"{runtime.steps_per_call}."
             )
     for name in ("batch_size", "eval_batch_size"):
+        if training[name] < 1:
+            raise ConfigError(f"training.{name}={training[name]} must be 1 or more.")
         if training[name] % num_devices:
             raise ConfigError(
                 f"training.{name}={training[name]} must be a multiple of the number of devices "

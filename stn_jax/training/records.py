@@ -27,7 +27,7 @@ from typing import Any
 
 import jax
 
-from stn_jax.training.errors import ConfigError
+from stn_jax.training.errors import ConfigError, RunError
 
 FILE_NAME = "record.jsonl"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -70,7 +70,18 @@ class Record:
         return times[-1] if times else 0.0
 
     def resume(self, step: int) -> None:
-        """Drop what was written after `step`, and begin a session there."""
+        """Drop what was written after `step`, and begin a session there.
+
+        Raises:
+          RunError: if the record has nothing of that step: it is not the one of the checkpoint.
+        """
+        steps = {line["step"] for line in self._lines if line["kind"] == "timing"}
+        if step and step not in steps:
+            last = f"ends at step {max(steps)}" if steps else "was begun anew"
+            raise RunError(
+                f"{self.path} {last}, but the checkpoint beside it is of step {step}: they are not "
+                "of one run. Put back the record that belongs to it, or remove the checkpoints."
+            )
         self._lines = [line for line in self._lines if line.get("step", 0) <= step]
         self._lines.append(
             {

@@ -9,8 +9,8 @@ from stn_jax.training.errors import ConfigError
 class Summaries(contextlib.AbstractContextManager):
     """Writes scalars for TensorBoard; does nothing unless enabled."""
 
-    def __init__(self, workdir: Path, *, enabled: bool):
-        """Open the logs below a work directory.
+    def __init__(self, workdir: Path, *, step: int, enabled: bool):
+        """Open the logs below a work directory, to go on after a step: later ones are dropped.
 
         Raises:
           ConfigError: if they are wanted and tensorboardX is not installed.
@@ -23,7 +23,7 @@ class Summaries(contextlib.AbstractContextManager):
                 raise ConfigError(
                     'runtime.tensorboard needs tensorboardX: pip install "stn-jax[tensorboard]".'
                 ) from error
-            self._writer = SummaryWriter(str(workdir / "tensorboard"))
+            self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, group: str, step: int, means: dict[str, list[float]]) -> None:
         """Write one curve a metric and seed."""

@@ -13,14 +13,14 @@ from PIL import Image
 from scripts import make_tables, show_colocalisation
 from stn_jax import geometry
 from stn_jax.data import digits
-from stn_jax.launch import colocalisation
+from stn_jax.launch import colocalisation, encoder
 from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.replay import replay
 from stn_jax.launch.saved import open_state
 from stn_jax.models.colocaliser import triplet_hinge
 from stn_jax.reporting.runs import find_runs
-from stn_jax.training.errors import ConfigError
+from stn_jax.training.errors import EXIT_USAGE, ConfigError
 from tests.launching import ROOT, train
 from tests.reporting.synthetic import write_record
 
@@ -73,10 +73,10 @@ def state(problem, run):
 
 
 def test_the_record_tells_of_the_encoder(run, folder):
-    encoder = find_runs([folder / "encoder"])[0]
+    trained = find_runs([folder / "encoder"])[0]
     header = (run.folder / "record.jsonl").read_text().splitlines()[0]
-    assert f'"error": {encoder.final_errors("test")[0]}' in header
-    assert encoder.step == STEPS and encoder.config["model"]["name"] == "cnn"
+    assert f'"error": {trained.final_errors("test")[0]}' in header
+    assert trained.step == STEPS and trained.config["model"]["name"] == "cnn"
 
 
 def test_an_encoder_that_is_there_is_not_trained_again(folder, capsys):
@@ -257,6 +257,12 @@ def test_another_encoder_than_asked_for_is_refused(tmp_path):
         colocalisation.make_problem(config, ENCODERS)
 
 
+def test_several_processes_train_no_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "several", lambda: True)
+    with pytest.raises(ConfigError, match="there is no encoder in .* once without --distributed"):
+        colocalisation.make_problem(config_of(tmp_path), ENCODERS)
+
+
 @pytest.mark.parametrize("selection", ["R,FCN", "TC,CNN", "R,ST-CNN"])
 def test_what_cannot_be_an_encoder_is_not_trained(tmp_path, selection):
     config = config_of(tmp_path)
@@ -271,7 +277,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path):
     write_record(tmp_path / "encoder", ("R", "FCN", ""))
     settings = {"runtime.encoder_workdir": tmp_path / "encoder"}
     done = train("colocalisation", "T,3,quickstart", tmp_path / "run", settings, check=False)
-    assert done.returncode == 1 and not (tmp_path / "run").exists()
+    assert done.returncode == EXIT_USAGE and not (tmp_path / "run").exists()
     assert done.stderr.startswith("colocalisation.py: the encoder has to be a CNN")
     assert done.stderr.count("\n") == 1
 

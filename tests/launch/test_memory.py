@@ -1,8 +1,11 @@
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
+
+from stn_jax.launch import memory
 
 # Frees and allocates 300 MB again and again on a thread of its own, and counts the page faults.
 PROGRAM = """
@@ -44,3 +47,16 @@ def test_freed_memory_is_used_again_without_page_faults():
     _, ordinary = run()
     assert ordinary > 10_000
     assert faults < ordinary / 100
+
+
+def test_an_old_c_library_is_left_as_it_is(monkeypatch):
+    """Its threshold grows by itself, which any setting would turn off."""
+    asked = []
+
+    def refuse(option, value):
+        asked.append(option)
+        return 0
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=refuse))
+    assert not memory.keep_freed_memory()
+    assert asked == [-3]

@@ -61,6 +61,7 @@ FATES = {
     "endless": lambda: sys.exit(0),
     "ctrl-c": lambda: stop_sweep(signal.SIGINT, 1),
     "sigterm": lambda: stop_sweep(signal.SIGTERM, 1),
+    "sighup": lambda: stop_sweep(signal.SIGHUP, 1),
     "stubborn": lambda: (signal.signal(signal.SIGTERM, signal.SIG_IGN), stop_sweep(2, 2)),
 }
 
@@ -204,7 +205,7 @@ def test_a_run_that_the_time_budget_interrupts_continues_where_it_stopped(capsys
     assert [line["step"] for line in lines if line["kind"] == "eval"] == list(range(1, 101))
 
 
-@pytest.mark.parametrize("name", ["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("name", ["ctrl-c", "sigterm", "sighup"])
 def test_signals_stop_as_the_time_budget_does(capsys, name):
     """The toy sends the signal; it waits long enough to notice that it has to stop itself."""
     delay = "--config.runtime.delay=0.3"

@@ -155,3 +155,10 @@ def test_the_manifest_has_the_commands_of_all_sweeps_of_a_directory():
 def test_only_slurm_jobs_are_cancelled(capsys):
     assert sweep_toy("--cancel") == 2
     assert "--cancel needs --launcher slurm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--partition=gpu", "--gpus=1", "--profile=profile.toml"])
+def test_what_is_of_slurm_is_not_ignored_elsewhere(flag, capsys):
+    assert sweep_toy(flag) == 2
+    name = flag.partition("=")[0]
+    assert f"{name} is of --launcher slurm, which is not given" in capsys.readouterr().err

@@ -1,3 +1,6 @@
+import errno
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -47,9 +50,45 @@ def test_an_unfinished_save_is_not_a_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state(), {})
     checkpoints.close()
-    (tmp_path / "2.orbax-checkpoint-tmp-0").mkdir()
+    left = tmp_path / "2.orbax-checkpoint-tmp"
+    left.mkdir()
+    for cleanup in (False, True):
+        checkpoints = Checkpoints(tmp_path, cleanup=cleanup)
+        assert checkpoints.latest_step == 1
+        checkpoints.close()
+        assert left.exists() != cleanup
+
+
+def test_damage_is_named_with_what_is_there_without_it(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.latest_step == 1
+    for step in (1, 2):
+        checkpoints.save(step, state(), {})
+    checkpoints.close()
+    for path in (tmp_path / "2").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(RunError, match="checkpoint 2 in .* is damaged: .* continues from step 1"):
+        checkpoints.restore(state())
+    checkpoints.close()
+    shutil.rmtree(tmp_path / "2")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(state())[1] == {}
+    checkpoints.close()
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(), {})
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(checkpoints._manager, "restore", stale)
+    with pytest.raises(RunError, match="checkpoint 1 in .* cannot be read: .*Stale file handle"):
+        checkpoints.restore(state())
     checkpoints.close()
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stn_jax.training import fit
+from stn_jax.training import fit, loop
 from stn_jax.training.errors import ConfigError, Diverged, Interrupted, RunError
 from stn_jax.training.loop import load_state
 from tests.training.toy import apply, init, toy_config, toy_problem
@@ -93,6 +93,51 @@ def test_stopped_and_continued_equals_undisturbed(tmp_path, step):
     kinds = ("run", "train", "eval")
     assert lines(tmp_path / "a", *kinds) == lines(tmp_path / "b", *kinds)
     assert len(lines(tmp_path / "b", "session")) == 2
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Trains the toy until a call, as if a signal had come then."""
+
+    def stop(call, workdir, **overrides):
+        with monkeypatch.context() as patched:
+            patched.setattr(loop._StopRequests, "has_come", lambda _, number: number == call)
+            with pytest.raises(Interrupted):
+                run(workdir, **overrides)
+
+    return stop
+
+
+def test_steps_per_call_that_do_not_fit_the_checkpoint_are_refused(tmp_path, stop_after):
+    """The loop would pass over every step at which something is written, and over the last."""
+    stop_after(7, tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"step 14, no multiple of .*=5: .*steps_per_call=1\."):
+        run(tmp_path / "a", **{"runtime.steps_per_call": 5})
+    resumed = run(tmp_path / "a", **{"runtime.steps_per_call": 1})
+    undisturbed = run(tmp_path / "b", **{"runtime.steps_per_call": 1})
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        resumed.params,
+        undisturbed.params,
+    )
+    steps = [[line["step"] for line in lines(tmp_path / name, "train", "eval")] for name in "ab"]
+    assert steps[0] == steps[1]
+
+
+def test_a_record_that_is_not_the_checkpoints_is_refused(tmp_path, stop_after):
+    """Lost, or copied before the checkpoints were: lines would be missing, or another config's."""
+    stop_after(10, tmp_path)
+    record = tmp_path / "record.jsonl"
+    text = record.read_text()
+    record.unlink()
+    with pytest.raises(RunError, match="was begun anew, but the checkpoint .* is of step 20"):
+        run(tmp_path, seeds=(9,))
+    early = [line for line in text.splitlines() if json.loads(line).get("step", 0) <= 10]
+    record.write_text("\n".join(early) + "\n")
+    with pytest.raises(RunError, match="ends at step 10, but the checkpoint .* is of step 20"):
+        run(tmp_path)
+    record.write_text(text)
+    assert run(tmp_path) is not None
 
 
 def test_what_a_crash_left_behind_the_last_checkpoint_is_dropped(tmp_path):
@@ -181,6 +226,12 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
 def test_seeds_are_different_whole_numbers(tmp_path, seeds):
     with pytest.raises(ConfigError, match="seeds must be different whole numbers"):
         run(tmp_path, seeds=seeds)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size"])
+def test_empty_batches_are_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"training.{name}=0 must be 1 or more"):
+        run(tmp_path, **{f"training.{name}": 0})
 
 
 def test_intervals_that_do_not_fit_are_refused(tmp_path):

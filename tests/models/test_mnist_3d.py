@@ -101,7 +101,7 @@ def test_starts_as_the_identity_bit_for_bit_in_volumes():
 def test_images_are_refused_by_a_transformer_of_volumes():
     localisation = DenseLocalisation((6, 7, 2), units=(8,), rngs=nnx.Rngs(0))
     transformer = SpatialTransformer(localisation, "affine_3d", rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"must be the output's \(D, H, W\) .* got \(6, 7\)"):
+    with pytest.raises(ValueError, match=r"must be \(D, H, W\) .* got \(6, 7\)"):
         transformer(jnp.zeros((1, 6, 7, 2)))
 
 

@@ -210,12 +210,24 @@ def test_signals_stop_as_the_time_budget_does(capsys, name):
     """The toy sends the signal; it waits long enough to notice that it has to stop itself."""
     delay = "--config.runtime.delay=0.3"
     handler = signal.getsignal(signal.SIGINT)
-    assert sweep_toy("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
+    try:
+        assert sweep_toy("--workers", "2", "--", delay, selection=f"{name},good,better") == 75
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
     out = capsys.readouterr().out
     assert f"{name}: asked to save and stop" in out and f"{name}: interrupted at step 1" in out
     assert "good: asked to save and stop" in out and "good: interrupted" in out
     assert not Path("runs/better").exists()
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_who_started_it_with_nohup_may_go(capsys):
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert sweep_toy("--workers", "2", selection="sighup,good") == 0
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
 
 
 def test_a_second_signal_does_not_wait(capsys):

@@ -238,7 +238,7 @@ def _fast(config: ConfigDict) -> None:
     config.training.eval_every = 1_000
     config.optimizer.learning_rate = 2e-3
     if config.model.transformers:
-        # At the full rate one of six runs lost the image in 100 steps; results/README.md.
+        # At the full rate one of six runs never learnt; results/README.md.
         config.optimizer.multipliers.transformers = 0.3
 
 

@@ -28,7 +28,7 @@ def birds_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
         "birds",
         f"batch {batch_size}",
         "forward and backward",
-        {name: forward_and_backward(config, batch_size) for name, config in configs.items()},
+        {n: partial(forward_and_backward, config, batch_size) for n, config in configs.items()},
         {"flops": {name: step_cost(config, 8)["flops"] / 8 for name, config in configs.items()}},
     )
 

@@ -1,7 +1,6 @@
 """Peak memory of a training step, each in a process of its own."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -9,21 +8,17 @@ from ml_collections import ConfigDict
 STEPS = 5
 
 
-def memory_rows(
-    get_config: Callable[[str], ConfigDict], models: list[str]
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield models with the MiB that training them on R adds, by contender.
+def peaks(config: ConfigDict) -> dict[str, float]:
+    """Return the MiB that training a config's network adds, by contender.
 
     On a GPU, what the framework's allocator held at most; on a CPU, what the process grew by
-    between having imported everything and having taken some steps.
+    between having imported everything and having taken some steps. Both with compilation.
     """
-    context = multiprocessing.get_context("spawn")
-    for model in models:
-        peaks = {}
-        for name in ("stn_jax", "PyTorch"):
-            with context.Pool(1) as pool:
-                peaks[name] = pool.apply(_peak, (name, get_config(f"R,{model}"))) / 2**20
-        yield model.replace(",", " "), peaks
+    result = {}
+    for name in ("stn_jax", "PyTorch"):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            result[name] = pool.apply(_peak, (name, config)) / 2**20
+    return result
 
 
 def _peak(name: str, config: ConfigDict) -> int:

@@ -16,6 +16,10 @@ from torch.nn import functional as F
 from stn_jax.geometry import control_identity, regular_grid, tps_grid
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# As JAX does by default, networks on a GPU multiply in TF32; so do these grids, unlike ours.
+torch.backends.cuda.matmul.allow_tf32 = True
+torch.backends.cudnn.allow_tf32 = True
+torch.backends.cudnn.benchmark = True  # XLA, too, tries what is fastest.
 OPTIONS = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": True}
 
 
@@ -143,6 +147,17 @@ def training_step(model: nn.Module, digits: np.ndarray, labels: np.ndarray, *, b
         return loss.detach()
 
     return step
+
+
+def described() -> dict[str, object]:
+    """Return what PyTorch's times depend on besides its version."""
+    on_gpu = DEVICE.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+    }
 
 
 def wait(_: object) -> None:

@@ -1,9 +1,10 @@
 """Rows on samplers and grids: ours, PyTorch's, and what else there is for JAX."""
 
-import functools
 import importlib.util
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +33,27 @@ SCALING = {
 }
 
 
+# On a GPU a call at these sizes takes hardly longer than to be launched, and its arrays fit the
+# cache. So there they are also sampled in batches that large, where the kernel's time remains.
+FILLING_BYTES = 2**30
+TORCH_LAYOUTS = {
+    "PyTorch": torch.contiguous_format,
+    "PyTorch, channels last": torch.channels_last,
+}
+
+
 def sampler_rows() -> Iterator[Row]:
-    """Yield the samplers at four sizes."""
-    for (*image, channels), side in SHAPES.items():
-        for work in WORK:
-            shape = (*image, channels)
-            yield sampler_row("sampler", shape, side, work, [*JAX_SAMPLERS, "PyTorch"])
+    """Yield the samplers at four sizes, and on a GPU in batches that fill it, too."""
+    for (batch, *size), side in SHAPES.items():
+        batches = [batch]
+        if jax.default_backend() == "gpu":
+            batches.append(batch * math.ceil(FILLING_BYTES / (4 * batch * math.prod(size))))
+        for batch in batches:
+            shape = (batch, *size)
+            # With one channel both layouts are the same.
+            layouts = list(TORCH_LAYOUTS)[: 1 if shape[-1] == 1 else None]
+            for work in WORK:
+                yield sampler_row("sampler", shape, side, work, [*JAX_SAMPLERS, *layouts])
 
 
 def scaling_rows() -> Iterator[Row]:
@@ -55,33 +71,40 @@ def scaling_rows() -> Iterator[Row]:
 
 def sampler_row(group: str, shape: tuple[int, ...], side: int, work: str, names: list[str]) -> Row:
     """Return a row on sampling an image of a shape at side x side points of rotated grids."""
-    rng = np.random.default_rng(0)
-    angle = rng.uniform(-np.pi / 4, np.pi / 4, shape[0])
-    theta = np.stack([np.cos(angle), -np.sin(angle), 0 * angle] * 2, axis=-1)
-    theta[:, 3], theta[:, 4] = np.sin(angle), np.cos(angle)
-    image = rng.normal(size=shape).astype(np.float32)
-    grid = np.asarray(geometry.affine_grid(theta.astype(np.float32), (side, side)))
-    cotangent = rng.normal(size=(shape[0], side, side, shape[-1])).astype(np.float32)
     wanted = WORK[work]
     contenders = {}
     for name in names:
-        if name == "PyTorch":
-            contenders[name] = torch_sampler(image, grid, cotangent, wanted)
+        if name in TORCH_LAYOUTS:
+            build = partial(torch_sampler, TORCH_LAYOUTS[name])
         else:
-            contenders[name] = jax_sampler(SAMPLERS[name], image, grid, cotangent, wanted)
+            build = partial(jax_sampler, SAMPLERS[name])
+        contenders[name] = partial(build, shape, side, wanted)
     # What cannot be avoided: inputs read, outputs written, once each.
-    traffic = image.nbytes + grid.nbytes + cotangent.nbytes
+    points = shape[0] * side * side
+    image, grid, output = (4 * n for n in (math.prod(shape), 2 * points, shape[-1] * points))
+    traffic = image + grid + output
     if wanted:
-        traffic += cotangent.nbytes + sum((image, grid)[i].nbytes for i in wanted)
+        traffic += output + sum((image, grid)[i] for i in wanted)
     size = "" if side == shape[1] else f" -> {side}x{side}"
     return Row(group, f"{list(shape)}{size}", work, contenders, {"bytes": traffic})
 
 
+@lru_cache(maxsize=1)
+def _draw(shape: tuple[int, ...], side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return image, grid and cotangent of the output."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-np.pi / 4, np.pi / 4, shape[0])
+    theta = np.stack([np.cos(angle), -np.sin(angle), 0 * angle] * 2, axis=-1)
+    theta[:, 3], theta[:, 4] = np.sin(angle), np.cos(angle)
+    grid = np.asarray(geometry.affine_grid(theta.astype(np.float32), (side, side)))
+    image = rng.standard_normal(shape, np.float32)
+    return image, grid, rng.standard_normal((shape[0], side, side, shape[-1]), np.float32)
+
+
 def jax_sampler(
     sampler: Callable[[jax.Array, jax.Array], jax.Array],
-    image: np.ndarray,
-    grid: np.ndarray,
-    cotangent: np.ndarray,
+    shape: tuple[int, ...],
+    side: int,
     wanted: tuple[int, ...],
 ) -> Contender:
     """Return a sampler with gradients in some of (image, grid) as a compiled contender."""
@@ -97,17 +120,21 @@ def jax_sampler(
         output, pullback = jax.vjp(of_wanted, *(inputs[i] for i in wanted))
         return output, pullback(cotangent) if wanted else ()
 
-    arrays = [jnp.asarray(a) for a in (image, grid, cotangent)]
-    return Contender(functools.partial(jax.jit(run), *arrays), jax.block_until_ready)
+    arrays = [jnp.asarray(array) for array in _draw(shape, side)]
+    return Contender(partial(jax.jit(run), *arrays), jax.block_until_ready)
 
 
 def torch_sampler(
-    image: np.ndarray, grid: np.ndarray, cotangent: np.ndarray, wanted: tuple[int, ...]
+    layout: torch.memory_format, shape: tuple[int, ...], side: int, wanted: tuple[int, ...]
 ) -> Contender:
-    """Return PyTorch's grid_sample, on images in its own layout."""
-    image, cotangent = (torch.tensor(a.transpose(0, 3, 1, 2).copy()) for a in (image, cotangent))
-    inputs = [image.to(pytorch.DEVICE), torch.tensor(grid, device=pytorch.DEVICE)]
-    cotangent = cotangent.to(pytorch.DEVICE)
+    """Return PyTorch's grid_sample, on images in one of its layouts."""
+    image, grid, cotangent = (
+        torch.tensor(array, device=pytorch.DEVICE) for array in _draw(shape, side)
+    )
+    image, cotangent = (
+        a.permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (image, cotangent)
+    )
+    inputs = [image, grid]
     for i in wanted:
         inputs[i].requires_grad_()
 
@@ -165,9 +192,9 @@ def grid_rows() -> Iterator[Row]:
         theta = np.tile(transform.identity, (256, 1)).astype(np.float32)
         cotangent = np.random.default_rng(0).normal(size=(256, 28, 28, 2)).astype(np.float32)
         for work in ("forward", "forward + theta gradient"):
-            contenders = {"stn_jax": _jax_grid(transform, theta, cotangent, work)}
+            contenders = {"stn_jax": partial(_jax_grid, transform, theta, cotangent, work)}
             if name in pytorch.GRIDS:
-                contenders["PyTorch"] = _torch_grid(name, theta, cotangent, work)
+                contenders["PyTorch"] = partial(_torch_grid, name, theta, cotangent, work)
             yield Row("grid", name, work, contenders)
 
 
@@ -179,7 +206,7 @@ def _jax_grid(transform, theta: np.ndarray, cotangent: np.ndarray, work: str) ->
         return grid, pullback(cotangent)
 
     arrays = jnp.asarray(theta), jnp.asarray(cotangent)
-    return Contender(functools.partial(jax.jit(run), *arrays), jax.block_until_ready)
+    return Contender(partial(jax.jit(run), *arrays), jax.block_until_ready)
 
 
 def _torch_grid(name: str, theta: np.ndarray, cotangent: np.ndarray, work: str) -> Contender:
@@ -196,7 +223,13 @@ def _torch_grid(name: str, theta: np.ndarray, cotangent: np.ndarray, work: str) 
 
 def copy_rows() -> Iterator[Row]:
     """Yield reading and writing an array much larger than any cache: what memory can give."""
-    array = jnp.ones(2**28 if jax.default_backend() == "gpu" else 2**26)
+    count = 2**28 if jax.default_backend() == "gpu" else 2**26
+    case, facts = f"{count // 2**18} MiB", {"bytes": 2 * 4 * count}
+    yield Row("copy", case, "add 1 in place", {"stn_jax": partial(_add_one, count)}, facts)
+
+
+def _add_one(count: int) -> Contender:
+    array = jnp.ones(count)
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
 
     def call():
@@ -204,6 +237,4 @@ def copy_rows() -> Iterator[Row]:
         array = add(array)
         return array
 
-    contender = Contender(call, jax.block_until_ready)
-    case = f"{array.nbytes / 2**20:.0f} MiB"
-    yield Row("copy", case, "add 1 in place", {"stn_jax": contender}, {"bytes": 2 * array.nbytes})
+    return Contender(call, jax.block_until_ready)

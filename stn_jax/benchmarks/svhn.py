@@ -27,7 +27,7 @@ def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
     for size in SIZES:
         batch_size = BATCH_SIZES.get(jax.default_backend(), 128)
         contenders = {
-            name: forward_and_backward(get_config(f"{model},{size}px"), batch_size)
+            name: partial(forward_and_backward, get_config(f"{model},{size}px"), batch_size)
             for name, model in MODELS.items()
         }
         yield Row("svhn", f"{size} px, batch {batch_size}", "forward and backward", contenders)

@@ -42,44 +42,56 @@ class Row:
       group: the table that the row belongs to.
       case: sizes, or names of models.
       work: what of it is done.
-      contenders: by name.
+      contenders: by name, functions that build them: a row that is not timed costs nothing.
       facts: what else is known of the work, such as the bytes that it has to move.
     """
 
     group: str
     case: str
     work: str
-    contenders: dict[str, Contender]
+    contenders: dict[str, Callable[[], Contender]]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def measure(
-    contenders: dict[str, Contender], *, rounds: int, round_seconds: float
-) -> dict[str, dict[str, float]]:
+    contenders: dict[str, Callable[[], Contender]], *, rounds: int, round_seconds: float
+) -> dict[str, dict[str, Any]]:
     """Time contenders in turn: one round of each, then the next round.
 
     Args:
-      contenders: by name.
+      contenders: by name, functions that build them.
       rounds: how many each gets, but no more than `MAX_SECONDS` allow, and three at least.
       round_seconds: a round repeats the call until it takes about as long.
 
     Returns:
       By name: `seconds` for a unit of work (the median of the rounds), `low` and `high` (their
-      quartiles), `first` (all of the first call, compilation too), and `rounds`.
+      quartiles), `first` (all of the first call, compilation too), and `rounds`; of a contender
+      that cannot do the work here only `error`, so that the others' times are not lost.
     """
-    first, repeats = {}, {}
-    for name, contender in contenders.items():
-        first[name] = contender.seconds(1) * contender.units
-        # The second call, too, may still grow memory pools.
-        once = min(contender.seconds(1) for _ in range(3)) * contender.units
+    built, first, repeats, failed = {}, {}, {}, {}
+    for name, build in contenders.items():
+        try:
+            contender = build()
+            first[name] = contender.seconds(1) * contender.units
+            # The second call, too, may still grow memory pools.
+            once = min(contender.seconds(1) for _ in range(3)) * contender.units
+        except Exception as error:  # A compiler that is not there, too little memory, ...
+            failed[name] = {"error": _one_line(error)}
+            continue
+        built[name] = contender
         repeats[name] = max(1, round(round_seconds / once))
         rounds = min(rounds, int(MAX_SECONDS / (once * repeats[name])))
     rounds = max(3, rounds)
-    times = {name: [] for name in contenders}
+    times = {name: [] for name in built}
     for _ in range(rounds):
-        for name, contender in contenders.items():
+        for name, contender in built.items():
             times[name].append(contender.seconds(repeats[name]))
-    return {name: _summary(times[name], first[name]) for name in contenders}
+    timed = {name: _summary(times[name], first[name]) for name in built}
+    return {name: (timed | failed)[name] for name in contenders}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _summary(times: list[float], first: float) -> dict[str, float]:

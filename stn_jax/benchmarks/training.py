@@ -26,7 +26,7 @@ from stn_jax.training.step import make_train_call
 TRANSFORMS = ("Aff", "Proj", "TPS")
 MODELS = ("FCN", *(f"ST-FCN,{t}" for t in TRANSFORMS), "CNN", *(f"ST-CNN,{t}" for t in TRANSFORMS))
 # Steps a call, seeds, and whether these are vmapped or unrolled.
-PROGRAMS = ((1, 1, False), (100, 1, False), (100, 3, False), (100, 3, True))
+PROGRAMS = ((1, 1, False), (10, 1, False), (100, 1, False), (100, 3, False), (100, 3, True))
 GetConfig = Callable[[str], ConfigDict]
 
 
@@ -39,10 +39,12 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
     """
     for model in MODELS:
         config = get_config(f"R,{model}")
-        contenders = {"stn_jax": jax_step(config), "PyTorch": torch_step(config)}
+        contenders = {"stn_jax": partial(jax_step, config), "PyTorch": partial(torch_step, config)}
         if compiled:
-            contenders["torch.compile"] = torch_step(config, compiled=True)
-        yield Row("step", model.replace(",", " "), "training step", contenders)
+            contenders["torch.compile"] = partial(torch_step, config, compiled=True)
+        # Ours takes several in one call, as in training.
+        facts = {"steps_per_call": config.runtime.steps_per_call}
+        yield Row("step", model.replace(",", " "), "training step", contenders, facts)
 
 
 def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Row]:
@@ -54,8 +56,8 @@ def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Ro
             config.runtime.steps_per_call = steps
             config.runtime.vmap_seeds = vmapped
             work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
-            case = " ".join(selection.split(",")[:-1])  # Without the recipe.
-            yield Row("throughput", case, work, {"stn_jax": jax_step(config)}, {"seeds": seeds})
+            case, facts = selection.replace(",", " "), {"seeds": seeds}
+            yield Row("throughput", case, work, {"stn_jax": partial(jax_step, config)}, facts)
 
 
 def crop_rows() -> Iterator[Row]:
@@ -70,9 +72,11 @@ def crop_rows() -> Iterator[Row]:
             return jnp.mean(logits**2)
 
         compiled = jax.jit(jax.value_and_grad(loss)).lower(params).compile()
-        contender = Contender(partial(compiled, params), jax.block_until_ready)
+        contenders = {
+            "stn_jax": partial(Contender, partial(compiled, params), jax.block_until_ready)
+        }
         facts = {"flops": compiled.cost_analysis()["flops"]}
-        yield Row("crop", f"{side}x{side}", "forward and backward", {"stn_jax": contender}, facts)
+        yield Row("crop", f"{side}x{side}", "forward and backward", contenders, facts)
 
 
 def _cropping_network(rngs: nnx.Rngs, *, side: int) -> TransformedClassifier:

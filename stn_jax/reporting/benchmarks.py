@@ -2,16 +2,18 @@
 
 A report is a dict: group -> {"environment", "time", "rows": [row]}; a row has `case`, `work`,
 `facts`, and in `contenders` by name `seconds` (median), `low` and `high` (quartiles), `first` (the
-first call) and `rounds`. The group "memory" has `mib` by contender instead.
+first call) and `rounds`, or `error`. The group "memory" has `mib` by contender instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 OURS, OPPONENT = "stn_jax", "PyTorch"
+# Ours is compared with the faster of PyTorch's layouts, where there are two.
+LAYOUTS = (OPPONENT, f"{OPPONENT}, channels last")
 Report = dict[str, dict[str, Any]]
 
 TITLES = {
@@ -26,11 +28,13 @@ TITLES = {
     "throughput": "Training steps of Table 1 by steps a call and seeds a program",
     "copy": "What memory can give",
 }
-NOT_MEASURED = "not measured"
+NOT_MEASURED, FAILED = "not measured", "failed"
+LARGE = 2**29  # bytes: several times any cache
 INTRODUCTION = (
     "Made by `python scripts/benchmark.py`. Contenders take turns in one process; a time is "
     "the median of the rounds, with their quartiles in brackets. Below 1, the ratio says that "
-    f"{OURS} is faster than {OPPONENT}."
+    f"{OURS} is faster than {OPPONENT}, in the faster of its layouts where there are two. On GPUs "
+    "both multiply in TF32."
 )
 
 
@@ -53,7 +57,7 @@ def summary(report: Report) -> str:
     for group, works in (("sampler", ("forward", "forward + both gradients")), ("step", None)):
         for row in report[group]["rows"]:
             if works is None or row["work"] in works:
-                times = (row["contenders"][name]["seconds"] for name in (OURS, OPPONENT))
+                times = (_fastest(row, names) for names in ((OURS,), LAYOUTS))
                 work = f"sampling {row['case']}, {row['work']}"
                 work = work if group == "sampler" else f"training step, {row['case']}"
                 body.append([work, *map(_milliseconds, times), _ratio(row)])
@@ -69,7 +73,7 @@ def times_table(report: Report, group: str) -> str:
     compared = OPPONENT in names
     header = ["", "work", *(f"{name}, ms" for name in names)]
     header += [f"{OURS} / {OPPONENT}"] * compared
-    with_share = bandwidth is not None and all("bytes" in row["facts"] for row in rows)
+    with_share = group == "sampler" and bandwidth is not None
     header += ["share of copy bandwidth"] * with_share
     body, previous = [], None
     for row in rows:
@@ -78,26 +82,30 @@ def times_table(report: Report, group: str) -> str:
         if compared:
             line.append(_ratio(row))
         if with_share:
-            line.append(f"{100 * _bytes_per_second(row) / bandwidth:.0f} %")
+            line.append(_share(row, bandwidth))
         body.append(line)
         previous = row["case"]
-    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+    table = tabulate(body, header, tablefmt="github", disable_numparse=True)
+    return "\n\n".join([table, *_failures(rows)])
 
 
 def _step_tables(report: Report, group: str) -> str:
     """Return times, the cost of the transformer, and the time until the first step is done."""
-    rows = {row["case"]: row["contenders"] for row in report[group]["rows"]}
-    names = list(next(iter(rows.values())))
-    cost = []
-    for case, contenders in rows.items():
+    rows = {row["case"]: row for row in report[group]["rows"]}
+    names = list(next(iter(rows.values()))["contenders"])
+    cost, first = [], []
+    for case, row in rows.items():
         base = rows.get(case.removeprefix("ST-").split()[0])
         if case.startswith("ST-") and base:
-            more = [contenders[n]["seconds"] / base[n]["seconds"] for n in names]
-            cost.append([case, *(f"{ratio:.2f}" for ratio in more)])
-    first = [[case, *(f"{c[n]['first']:.1f}" for n in names)] for case, c in rows.items()]
+            pairs = [(_seconds(row, name), _seconds(base, name)) for name in names]
+            cost.append([case, *(f"{a / b:.2f}" if a and b else FAILED for a, b in pairs)])
+        firsts = [row["contenders"].get(name, {}).get("first") for name in names]
+        first.append([case, *(f"{seconds:.1f}" if seconds else FAILED for seconds in firsts)])
+    calls = {row["facts"].get("steps_per_call") for row in rows.values()} - {None}
     return "\n\n".join(
         [
             times_table(report, group),
+            *(f"{OURS} takes {count} steps in one call, as in training." for count in calls),
             "With the transformer / without it:",
             tabulate(cost, ["", *names], tablefmt="github", disable_numparse=True),
             "Seconds until the first call is done, compilation included:",
@@ -113,10 +121,11 @@ def _svhn_table(report: Report, group: str) -> str:
     header = ["", *(f"{name}, ms" for name in names), *(f"{n} / {names[0]}" for n in names[1:])]
     body = []
     for row in rows:
-        seconds = [row["contenders"][name]["seconds"] for name in names]
-        ratios = [f"{s / seconds[0]:.3f}" for s in seconds[1:]]
+        base, *others = (_seconds(row, name) for name in names)
+        ratios = [f"{other / base:.3f}" if base and other else FAILED for other in others]
         body.append([row["case"], *(_time(row["contenders"][n]) for n in names), *ratios])
-    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+    table = tabulate(body, header, tablefmt="github", disable_numparse=True)
+    return "\n\n".join([table, *_failures(rows)])
 
 
 def _birds_table(report: Report, group: str) -> str:
@@ -124,11 +133,12 @@ def _birds_table(report: Report, group: str) -> str:
     (row,) = report[group]["rows"]
     flops, times = row["facts"]["flops"], row["contenders"]
     first = next(iter(times))
+    base = _seconds(row, first)
     body = [
         [
             name,
             _time(times[name]),
-            f"{times[name]['seconds'] / times[first]['seconds']:.2f}",
+            f"{_seconds(row, name) / base:.2f}" if base and _seconds(row, name) else FAILED,
             f"{flops[name] / 1e9:.1f}",
             f"{flops[name] / flops[first]:.2f}",
         ]
@@ -164,35 +174,30 @@ def _memory_table(report: Report, group: str) -> str:
 
 def _throughput_table(report: Report, group: str, *, steps: int = 150_000) -> str:
     """Return the fastest way for one and for three seeds, and the time for all of Table 1."""
+    rows = [row for row in report[group]["rows"] if _seconds(row, OURS)]
     best: dict[str, dict[int, dict[str, Any]]] = {}
-    for row in report[group]["rows"]:
-        seeds = row["facts"]["seeds"]
+    for row in rows:
         found = best.setdefault(row["case"], {})
-        seconds = row["contenders"][OURS]["seconds"]
-        if seeds not in found or seconds < found[seeds]["contenders"][OURS]["seconds"]:
+        seeds = row["facts"]["seeds"]
+        if seeds not in found or _seconds(row, OURS) < _seconds(found[seeds], OURS):
             found[seeds] = row
-    body = [
-        [
-            case,
-            *(
-                text
-                for _, row in sorted(found.items())
-                for text in (f"{1 / row['contenders'][OURS]['seconds']:,.0f}", row["work"])
-            ),
-        ]
-        for case, found in best.items()
-    ]
-    three = [found[3]["contenders"][OURS]["seconds"] for found in best.values() if 3 in found]
-    table = tabulate(
-        body,
-        ["", "steps/s, 1 seed", "fastest with", "steps/s, 3 seeds each", "fastest with"],
-        tablefmt="github",
-        disable_numparse=True,
+    body, hours = [], []
+    for case, found in best.items():
+        line = [case]
+        for seeds in (1, 3):
+            row = found.get(seeds)
+            rate = f"{1 / _seconds(row, OURS):,.0f}" if row else NOT_MEASURED
+            line += [rate, row["work"] if row else ""]
+        body.append(line)
+        if 3 in found:
+            hours.append(_seconds(found[3], OURS) * steps / 3600)
+    header = ["", "steps/s, 1 seed", "fastest with", "steps/s, 3 seeds each", "fastest with"]
+    table = tabulate(body, header, tablefmt="github", disable_numparse=True)
+    total = (
+        f"These {len(hours)} models, {steps:,} iterations and three seeds each, take "
+        f"{60 * sum(hours):,.0f} minutes at these rates, without evaluation."
     )
-    return (
-        f"{table}\n\nThese {len(three)} models, {steps:,} iterations and three seeds each, take "
-        f"{sum(three) * steps / 3600:.1f} hours at these rates, without evaluation."
-    )
+    return "\n\n".join([table, total, *_failures(report[group]["rows"])])
 
 
 def save_scaling(report: Report, path: Path) -> None:
@@ -205,15 +210,18 @@ def save_scaling(report: Report, path: Path) -> None:
     series: dict[str, dict[tuple[str, str], list[tuple[float, float]]]] = {}
     for row in report["scaling"]["rows"]:
         varied = row["case"].partition(":")[0]
-        for name, times in row["contenders"].items():
+        for name in row["contenders"]:
             line = series.setdefault(varied, {}).setdefault((name, row["work"]), [])
-            line.append((row["facts"]["size"], times["seconds"] * 1e3))
+            if seconds := _seconds(row, name):
+                line.append((row["facts"]["size"], seconds * 1e3))
     figure, axes = plt.subplots(
         1, len(series), figsize=(3.4 * len(series), 3.2), sharey=True, squeeze=False
     )
     colours = {OURS: "tab:blue", OPPONENT: "tab:orange", "full sum": "tab:gray"}
     for axis, (varied, lines) in zip(axes[0], series.items(), strict=True):
         for (name, work), points in lines.items():
+            if not points:
+                continue
             style = "-" if work == "forward" else "--"
             axis.loglog(
                 *zip(*points, strict=True),
@@ -245,41 +253,76 @@ def measured_on(environment: dict[str, Any]) -> str:
     if device["platform"] != "cpu":
         where = f"{device['kind']} ({where})"
     versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    if cuda := environment.get("torch", {}).get("cuda"):
+        versions += f" (CUDA {cuda}, cuDNN {environment['torch']['cudnn']})"
     return f"Measured on {where}; {versions}; code {environment['code']}"
 
 
 def _bandwidth(report: Report, group: str) -> float | None:
     """Return the bytes a second that memory gives, where a group's arrays do not fit a cache."""
     on_gpu = report[group]["environment"]["device"]["platform"] != "cpu"
-    if group == "copy" or not on_gpu or "copy" not in report:
+    if not on_gpu or "copy" not in report:
         return None
     return _bytes_per_second(report["copy"]["rows"][0])
 
 
-def _bytes_per_second(row: dict[str, Any]) -> float:
-    return row["facts"]["bytes"] / row["contenders"][OURS]["seconds"]
+def _bytes_per_second(row: dict[str, Any]) -> float | None:
+    seconds = _seconds(row, OURS)
+    return seconds and row["facts"]["bytes"] / seconds
+
+
+def _share(row: dict[str, Any], bandwidth: float) -> str:
+    """Return our part of the bandwidth, of work so large that no cache holds it."""
+    rate = _bytes_per_second(row)
+    if row["facts"]["bytes"] < LARGE or rate is None:
+        return "–"
+    return f"{100 * rate / bandwidth:.0f} %"
 
 
 def _copy_table(report: Report, group: str) -> str:
     rate = _bytes_per_second(report[group]["rows"][0])
-    return f"{times_table(report, group)}\n\n{rate / 1e9:,.0f} GB/s, read and written together."
+    table = times_table(report, group)
+    return f"{table}\n\n{rate / 1e9:,.0f} GB/s, read and written together." if rate else table
+
+
+def _seconds(row: dict[str, Any], name: str) -> float | None:
+    """Return a contender's time, if it took part and did not fail."""
+    return row["contenders"].get(name, {}).get("seconds")
+
+
+def _fastest(row: dict[str, Any], names: Sequence[str]) -> float | None:
+    """Return the time of the fastest of some contenders."""
+    return min(filter(None, (_seconds(row, name) for name in names)), default=None)
 
 
 def _ratio(row: dict[str, Any]) -> str:
-    if OPPONENT not in row["contenders"]:
-        return NOT_MEASURED
-    ours, theirs = (row["contenders"][name]["seconds"] for name in (OURS, OPPONENT))
-    return f"{ours / theirs:.2f}"
+    ours, theirs = _seconds(row, OURS), _fastest(row, LAYOUTS)
+    return f"{ours / theirs:.2f}" if ours and theirs else NOT_MEASURED
 
 
-def _time(times: dict[str, float] | None) -> str:
+def _failures(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a list of what could not be measured, and why; none of it: nothing."""
+    lines = [
+        f"- {row['case']}, {row['work']}, {name}: {times['error']}"
+        for row in rows
+        for name, times in row["contenders"].items()
+        if "error" in times
+    ]
+    return ["\n".join([f"{FAILED.capitalize()}:", "", *lines])] if lines else []
+
+
+def _time(times: dict[str, Any] | None) -> str:
     if times is None:
         return NOT_MEASURED
+    if "error" in times:
+        return FAILED
     low, median, high = (_milliseconds(times[name]) for name in ("low", "seconds", "high"))
     return f"{median} ({low} to {high})"
 
 
-def _milliseconds(seconds: float) -> str:
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return NOT_MEASURED
     return f"{seconds * 1e3:.3g}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import jax
 
+import stn_jax
 from stn_jax.training.errors import ConfigError, RunError
 
 FILE_NAME = "record.jsonl"
@@ -157,7 +158,10 @@ def peak_memory() -> int:
 
 
 def _code_version() -> str:
-    """Return the commit of this package, marked if files differ from it; else its version."""
+    """Return the commit of this package, marked if files differ from it.
+
+    Of a copy without a repository STN_JAX_COMMIT can name it; otherwise there is the version.
+    """
     folder = Path(__file__).parents[1]
     git = ["git", "-C", str(folder)]
     try:
@@ -171,7 +175,7 @@ def _code_version() -> str:
             check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        return importlib.metadata.version("stn-jax")
+        return os.environ.get("STN_JAX_COMMIT", stn_jax.__version__)
     return commit + ("+changes" if changes else "")
 
 

@@ -24,13 +24,14 @@ def flat(result):
 @pytest.mark.parametrize("work", sampling.WORK)
 def test_samplers_give_the_same_values_and_gradients(work):
     # Not dm_pix, which fades nothing out: within a pixel of the border it differs.
-    names = [*(name for name in sampling.SAMPLERS if name != "dm_pix"), "PyTorch"]
+    names = [name for name in sampling.SAMPLERS if name != "dm_pix"]
+    names += sampling.TORCH_LAYOUTS
     row = sampling.sampler_row("sampler", (3, 9, 7, 2), 8, work, names)
     with jax.numpy_rank_promotion("allow"):  # The other samplers rely on it.
-        results = {name: contender.call() for name, contender in row.contenders.items()}
+        results = {name: build().call() for name, build in row.contenders.items()}
     expected = [np.asarray(leaf) for leaf in jax.tree.leaves(results.pop("stn_jax"))]
     for name, result in results.items():
-        if name == "PyTorch":
+        if name in sampling.TORCH_LAYOUTS:
             found = [leaf.detach().numpy() for leaf in flat(result)]
             images = [leaf.transpose(0, 2, 3, 1) for leaf in found if leaf.shape[1] == 2]
             found = [*images, *(leaf for leaf in found if leaf.shape[1] != 2)]
@@ -49,6 +50,31 @@ def test_dm_pix_gives_the_same_inside_the_image():
     with jax.numpy_rank_promotion("allow"):
         found = sampling.SAMPLERS["dm_pix"](image, grid)
     np.testing.assert_allclose(found, geometry.sample(image, grid), rtol=1e-4, atol=1e-4)
+
+
+def test_the_bytes_are_those_of_the_arrays():
+    image, points, output = 3 * 9 * 7 * 2 * 4, 3 * 8 * 8 * 2 * 4, 3 * 8 * 8 * 2 * 4
+    expected = {
+        "forward": image + points + output,
+        "forward + grid gradient": image + 2 * points + 2 * output,
+        "forward + image gradient": 2 * image + points + 2 * output,
+        "forward + both gradients": 2 * image + 2 * points + 2 * output,
+    }
+    for work, count in expected.items():
+        row = sampling.sampler_row("sampler", (3, 9, 7, 2), 8, work, [])
+        assert row.facts == {"bytes": count}
+
+
+def test_a_gpu_is_filled_too(monkeypatch):
+    rows = len(list(sampling.sampler_rows()))
+    monkeypatch.setattr(sampling.jax, "default_backend", lambda: "gpu")
+    cases = {row.case: row.facts["bytes"] for row in sampling.sampler_rows()}
+    assert len(cases) == 2 * rows / len(sampling.WORK)
+    assert sum(size >= 2**30 for size in cases.values()) == len(cases) / 2
+    layouts = {
+        row.case: "PyTorch, channels last" in row.contenders for row in sampling.sampler_rows()
+    }
+    assert layouts["[256, 28, 28, 1]"] is False and layouts["[64, 32, 32, 48]"] is True
 
 
 @pytest.mark.parametrize("name", pytorch.GRIDS)

@@ -19,7 +19,7 @@ def sleeper(clock):
             calls.append(name)
             clock[0] += seconds
 
-        return Contender(call, lambda _: None, units=units)
+        return lambda: Contender(call, lambda _: None, units=units)
 
     return make
 
@@ -47,3 +47,22 @@ def test_long_calls_get_few_rounds(sleeper, monkeypatch):
     calls = []
     results = measure({"a": sleeper(0.005, calls, "a")}, rounds=100, round_seconds=0.001)
     assert results["a"]["rounds"] == 3
+
+
+def test_who_fails_is_named_and_the_others_are_timed(sleeper):
+    def broken():
+        raise RuntimeError("no compiler\nhere")
+
+    def crashes():
+        raise MemoryError("out of it")
+
+    contenders = {
+        "a": broken,
+        "b": sleeper(0.002, [], "b"),
+        "c": lambda: Contender(crashes, lambda _: None),
+    }
+    results = measure(contenders, rounds=3, round_seconds=0.0)
+    assert list(results) == ["a", "b", "c"]
+    assert results["a"] == {"error": "RuntimeError: no compiler here"}
+    assert results["c"] == {"error": "MemoryError: out of it"}
+    assert results["b"]["seconds"] == pytest.approx(0.002)

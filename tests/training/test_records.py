@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+import stn_jax
+from stn_jax.training import records
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.records import Record, environment, peak_memory, read_lines
 
@@ -69,3 +71,13 @@ def test_the_most_memory_is_remembered():
 
 def test_environment_names_no_place():
     assert "/" not in json.dumps({k: v for k, v in environment().items() if k != "device"})
+
+
+def test_a_copy_without_a_repository_says_its_commit_if_it_was_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "stn_jax" / "training" / "records.py"))
+    (tmp_path / "stn_jax").mkdir()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.delenv("STN_JAX_COMMIT", raising=False)
+    assert environment()["code"] == stn_jax.__version__
+    monkeypatch.setenv("STN_JAX_COMMIT", "0123456789ab")
+    assert environment()["code"] == "0123456789ab"

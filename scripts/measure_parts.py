@@ -4,11 +4,13 @@
 
 Over the birds that a run is evaluated on, for each transformer of its first seed, with parts as
 CUB's annotators marked them (networks are trained without): those that are visible and within the
-image which the network sees. Three sets of crops:
+image which the network sees. Four sets of crops:
 
   found     those of the transformer;
   others'   the same crops, each on other birds: what is known without looking at the bird. The mean
             of ten ways to deal them out;
+  mean      the mean of them all, the same on every bird: unlike others', it is not off for being
+            scattered;
   start     those before training, the same on every bird.
 
   head in, body in      share of a bird's head (body) parts that lie in the crop, in %, on average
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def rows(run: Run) -> list[list]:
-    """Return three rows for each transformer of a run's first seed."""
+    """Return four rows for each transformer of a run's first seed."""
     opened = birds.open_parts(run.config, run.fingerprint)
     parts, inside = opened.located
     affine = look(run, opened.birds).affine
@@ -51,10 +53,11 @@ def rows(run: Run) -> list[list]:
     for number, (x, y) in enumerate(CENTRES[affine.shape[1]]):
         crops = affine[:, number]
         start = np.asarray(family.as_affine(np.float32(family.start(x, y))))
-        start = np.broadcast_to(start, crops.shape)
+        mean, start = (np.broadcast_to(one, crops.shape) for one in (crops.mean(axis=0), start))
         for name, values in (
             ("found", measure(crops, parts, inside)),
             ("others'", by_chance(crops, parts, inside)),
+            ("mean", measure(mean, parts, inside)),
             ("start", measure(start, parts, inside)),
         ):
             found.append([run.label, run.seeds[0], number + 1, name, *values])

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from stn_jax import geometry
 from stn_jax.data import cub, cub_parts, cub_selection, cub_views
 from stn_jax.data.cub import Birds, Cub
 from stn_jax.data.cub_parts import Located
@@ -16,7 +18,7 @@ from stn_jax.data.distorted_mnist import Labelled
 from stn_jax.data.types import resolve_data_dir
 from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.launch.saved import check_fingerprint
-from stn_jax.models.birds import bird_model
+from stn_jax.models.birds import FAMILIES, bird_model
 from stn_jax.models.frozen import freeze
 from stn_jax.models.pretrained import Weights, WeightsError, load_weights, with_pretrained
 from stn_jax.models.public_weights import SOURCES
@@ -161,6 +163,9 @@ def make_model(config: ConfigDict, weights: Weights | None = None) -> Model:
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says.
 
+    Evaluations of a network with transformers have `inside`, too: which part of its crops lies in
+    the image. One that has lost the bird altogether could not be told from the error.
+
     Raises:
       ConfigError: if images, weights, network and settings do not fit each other.
     """
@@ -176,11 +181,14 @@ def make_problem(config: ConfigDict) -> Problem:
         ) from error
     except ValueError as error:  # nothing of that name to freeze
         raise ConfigError(str(error)) from error
-    crop = config.data.crop
+    crop, family = config.data.crop, FAMILIES.get(config.model.transform)
 
     def measure(params: Any, model_state: Any, views: Labelled) -> dict[str, jax.Array]:
-        (logits, _), _ = model.apply(params, model_state, views.image)
-        return classification_values(logits, views.label)
+        (logits, extra), _ = model.apply(params, model_state, views.image)
+        values = classification_values(logits, views.label)
+        if extra:
+            values["inside"] = _inside(family.as_affine(extra["theta"]))
+        return values
 
     return Problem(
         init=model.init,
@@ -204,6 +212,13 @@ def make_problem(config: ConfigDict) -> Problem:
             "weights": describe(weights),
         },
     )
+
+
+def _inside(affine: jax.Array, *, points: int = 8) -> jax.Array:
+    """Return which part of crops [B, N, 6] lies within the image, on average over the N: [B]."""
+    grid = geometry.affine_grid(affine.reshape(-1, 6), (points, points), align_corners=False)
+    within = jnp.all(jnp.abs(grid) <= 1, axis=-1)
+    return jnp.mean(within.reshape(len(affine), -1), axis=-1)
 
 
 class Opened(NamedTuple):

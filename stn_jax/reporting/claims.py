@@ -1,4 +1,4 @@
-"""Claims about Table 1 (Sect. 4.1), house numbers and traffic signs, as differences of cells."""
+"""Claims about Table 1 (Sect. 4.1), house numbers, birds and signs, as differences of cells."""
 
 import math
 import statistics
@@ -58,6 +58,7 @@ class Subject(NamedTuple):
 
 CNN, ONE, TWO, THREE = (("CNN", ""), *(("ST-CNN", count) for count in ("one", "two", "three")))
 SINGLE, MULTI = (("ST-CNN", name) for name in ("Single", "Multi"))
+CROPS_2, CROPS_4 = (("2xST-CNN", "location"), ("4xST-CNN", "location"))
 # By the table's stem, without its recipe.
 SUBJECTS = {
     "table1": Subject(
@@ -98,6 +99,28 @@ SUBJECTS = {
         (
             "All networks are tested on the same numbers: the spread over seeds is without that "
             "of the test set.",
+        ),
+    ),
+    "birds_in_small_reduced_cub": Subject(
+        "birds in small (not Table 3)",
+        "test accuracies",
+        "birds",
+        (
+            Claim(
+                "Transformers raise the accuracy: with less without",
+                [(CNN, CROPS_2)],
+                ("half224px", "half448px"),
+            ),
+        ),
+        ("Networks with transformers have an Inception a crop, and so more weights.",),
+    ),
+    "table3": Subject(
+        "Table 3",
+        "test accuracies",
+        "birds",
+        (
+            Claim("Two transformers beat none: with less without", [(CNN, CROPS_2)], ("224px",)),
+            Claim("Four beat two: four less two", [(CROPS_2, CROPS_4)], ("448px",)),
         ),
     ),
     "gtsrb": Subject(

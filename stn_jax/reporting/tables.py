@@ -215,6 +215,7 @@ LAYOUTS = {
         digits="cub",
         toy_recipes=("reduced",),
         toy_columns=("half224px", "half448px"),
+        others={"inside": "part of the crops that lies in the image"},
         names_data=True,
         toy_heading=(
             "Birds in small, not Table 3: 50 of 200 classes, images and crops of half the side, "

@@ -164,3 +164,12 @@ def test_other_data_than_the_run_s(place):
     assert opened.birds.id.tolist() == test.id[[4, 1]].tolist()
     located = birds.open_parts(config, fingerprint).located
     assert located.part.shape == (6, 15, 2) and located.inside.any()
+
+
+def test_a_crop_that_left_the_image_is_seen():
+    inside_and_half, outside = (
+        np.float32([[[0.5, 0, -0.5, 0, 0.5, 0], [0.5, 0, 1.0, 0, 0.5, 0]]]),
+        np.float32([[[0.5, 0, 1.6, 0, 0.5, 0], [0.5, 0, 0, 0, 0.5, -9]]]),
+    )
+    np.testing.assert_allclose(birds._inside(inside_and_half), [0.75])
+    np.testing.assert_allclose(birds._inside(outside), [0])

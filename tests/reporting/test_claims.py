@@ -1,7 +1,7 @@
 import pytest
 
-from stn_jax.reporting.claims import claims, difference, has_claims
-from stn_jax.reporting.published import TABLE_1
+from stn_jax.reporting.claims import SUBJECTS, claims, difference, has_claims
+from stn_jax.reporting.published import TABLE_1, TABLE_3
 from stn_jax.reporting.runs import find_runs
 from stn_jax.reporting.tables import Place, build_tables
 from tests.reporting.synthetic import config_of, write_record
@@ -142,3 +142,17 @@ def test_gains_are_not_between_networks_of_two_widths(tmp_path):
     rows = rows_of(claims(table))
     assert rows["ST-CNN one − CNN"] == ["+0.91 / –"]
     assert rows["ST-CNN one narrow − CNN"][0].startswith("– / +0.50 ± ")
+
+
+def test_claims_about_birds_are_about_rows_of_their_table():
+    """B16: their rows are those that are published."""
+    for claim in SUBJECTS["table3"].claims + SUBJECTS["birds_in_small_reduced_cub"].claims:
+        for pair in claim.pairs:
+            assert {*pair} <= TABLE_3.keys()
+    found = [
+        TABLE_3[better][column] - TABLE_3[worse][column]
+        for claim in SUBJECTS["table3"].claims
+        for worse, better in claim.pairs
+        for column in claim.columns
+    ]
+    assert found == pytest.approx([0.8, 0.2])  # as the paper's text has it: both gain

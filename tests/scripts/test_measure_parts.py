@@ -42,6 +42,10 @@ def test_runs_become_a_table(runs, run, capsys):
     printed = capsys.readouterr().out
     assert "Table 3, CUB-200-2011: test accuracy in %, published / ours" in printed
     (error,) = run.final_errors("test").values()
+    # Crops that have left the start by two small steps.
+    (inside,) = run.final_others("test", "inside").values()
+    assert 0.95 < inside <= 1
+    assert "part of the crops that lies in the image, mean over seeds: 448px 2xST-CNN" in printed
     assert f"83.9 / {100 - error:.2f} <sup>s</sup>" in printed
     assert "trained on 12 and tested on 6 images, not on CUB's 5,994 and 5,794" in printed
 
@@ -77,8 +81,11 @@ def test_runs_become_a_measurement(runs, tmp_path, capsys):
     assert text == capsys.readouterr().out
     rows = table_of(text)
     assert tuple(rows[0]) == measure_parts.COLUMNS
-    kinds = [(number, kind) for number in "12" for kind in ("found", "others'", "start")]
+    kinds = [(number, kind) for number in "12" for kind in ("found", "others'", "mean", "start")]
     assert [tuple(row[2:4]) for row in rows[1:]] == kinds
+    # Two small steps away from the start: the mean crop is still about there.
+    (mean, start) = ([float(value) for value in row[6:8]] for row in rows[3:5])
+    assert mean == pytest.approx(start, abs=1) and mean != start
 
 
 # Of three birds: beak and crown are of the head, tail is of the body.

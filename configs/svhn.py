@@ -71,7 +71,7 @@ def get_config(selection: str = "") -> ConfigDict:
     config.model.name = CHOICES["model"][model]
     config.model.transform = "affine" if model != "CNN" else ""
     config.model.layers = "slides"  # eight convolutions, or seven: "appendix"
-    config.model.width = 1.0  # factor on the numbers of filters and units
+    config.model.width = 1.0  # factor on the filters and units, but those that localise
     config.model.dropout = 0.5
 
     config.training = ConfigDict()

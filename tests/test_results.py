@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from scripts import make_tables
-from stn_jax.launch import colocalisation, digits, gtsrb, mnist_3d
+from stn_jax.launch import colocalisation, digits, gtsrb, mnist_3d, svhn
 from stn_jax.models.pure import count_params
 from stn_jax.reporting import benchmarks
 from stn_jax.reporting.runs import read_run
@@ -19,7 +19,11 @@ RECORDS = sorted((RESULTS / "records").rglob("record.jsonl"))
 # Folders of records that tables are made of; those in "recipe" chose a recipe.
 TABLES = sorted(path.name for path in (RESULTS / "records").iterdir() if path.name != "recipe")
 # Of MNIST as published; of traffic signs, both sets, as they were found: resized to 32x32.
-FINGERPRINTS = {"mnist": "ceda791d3e53beaf", "gtsrb": "07adc76e431b1d91"}
+FINGERPRINTS = {
+    "mnist": "ceda791d3e53beaf",
+    "gtsrb": "07adc76e431b1d91",
+    "svhn": "a5894cf77ad1708f",
+}
 
 
 def lines(path):
@@ -51,6 +55,7 @@ MAKE_MODEL = {
     "mnist_3d": mnist_3d.make_model,
     "colocalisation": colocalisation.make_model,
     "gtsrb": gtsrb.make_model,
+    "svhn": svhn.make_model,
 }
 # Networks, each once: experiment, data and model of configs.
 NETWORKS = {}

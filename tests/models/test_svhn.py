@@ -167,15 +167,15 @@ def test_where_dropout_stands(dropouts, numpy_weights):
     assert dropouts == [(0.5, shape) for shape in [(3, 6, 6, 6), (3, 3, 3, 5), *[(3, 16)] * 3]]
 
 
-def test_width_scales_filters_and_units_those_of_localisers_too():
+def test_width_scales_filters_and_units_but_those_of_localisers():
     narrow, full = (shapes("st_cnn_multi", width=width) for width in (0.25, 1.0))
     assert [shape[-1] for shape in kernel_shapes(narrow["convs"])][:3] == [12, 16, 32]
     assert narrow["hidden"]["2"]["kernel"].shape == (768, 768)
-    for params, units in ((narrow, 8), (full, 32)):
+    for params in (narrow, full):
         last = params["transformers"]["3"]["localisation"]["hidden"]["1"]["kernel"]
-        assert last.shape == (units, units)
+        assert last.shape == (32, 32)
     (single,) = shapes("st_cnn_single", width=0.25)["transformers"].values()
-    assert single["localisation"]["conv2"]["kernel"].shape == (5, 5, 8, 8)
+    assert single["localisation"]["conv2"]["kernel"].shape == (5, 5, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,9 @@ def test_the_tables_are_rendered_from_the_records(folder, tmp_path, monkeypatch,
         assert path.read_text() == (RESULTS / "tables" / path.name).read_text(), path.name
 
 
-@pytest.mark.parametrize(("names", "count"), [(r"RT?S?-\S+", 9), (r"GTSRB-\S+", 5)])
+@pytest.mark.parametrize(
+    ("names", "count"), [(r"RT?S?-\S+", 9), (r"GTSRB-\S+", 5), (r"SVHN-\S+", 4)]
+)
 def test_recipes_were_chosen_by_these_validation_errors(names, count):
     page = (RESULTS / "README.md").read_text()
     rows = re.findall(rf"^\|.*\| ([\d. ]+) \| ([\d. ]+) \| ({names}) \|$", page, re.MULTILINE)

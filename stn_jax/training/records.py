@@ -27,7 +27,6 @@ from typing import Any
 
 import jax
 
-import stn_jax
 from stn_jax.training.errors import ConfigError, RunError
 
 FILE_NAME = "record.jsonl"
@@ -160,7 +159,8 @@ def peak_memory() -> int:
 def _code_version() -> str:
     """Return the commit of this package, marked if files differ from it.
 
-    Of a copy without a repository STN_JAX_COMMIT can name it; otherwise there is the version.
+    Of a copy without a repository STN_JAX_COMMIT can name it; otherwise there is the version of
+    the installed package, if it is installed.
     """
     folder = Path(__file__).parents[1]
     git = ["git", "-C", str(folder)]
@@ -175,7 +175,12 @@ def _code_version() -> str:
             check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("STN_JAX_COMMIT", stn_jax.__version__)
+        commit, changes = os.environ.get("STN_JAX_COMMIT", ""), ""
+    if not commit:
+        try:
+            return importlib.metadata.version("stn-jax")
+        except importlib.metadata.PackageNotFoundError:
+            return "unknown"
     return commit + ("+changes" if changes else "")
 
 

@@ -1,9 +1,9 @@
+import importlib.metadata
 import json
 
 import numpy as np
 import pytest
 
-import stn_jax
 from stn_jax.training import records
 from stn_jax.training.errors import ConfigError
 from stn_jax.training.records import Record, environment, peak_memory, read_lines
@@ -78,6 +78,17 @@ def test_a_copy_without_a_repository_says_its_commit_if_it_was_told(monkeypatch,
     (tmp_path / "stn_jax").mkdir()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.delenv("STN_JAX_COMMIT", raising=False)
-    assert environment()["code"] == stn_jax.__version__
+    installed = importlib.metadata.version
+
+    def version(name):
+        if name == "stn-jax":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", version)
+        assert environment()["code"] == "unknown"
+        patch.setattr(importlib.metadata, "version", lambda name: "1.2.3")
+        assert environment()["code"] == "1.2.3"
     monkeypatch.setenv("STN_JAX_COMMIT", "0123456789ab")
     assert environment()["code"] == "0123456789ab"

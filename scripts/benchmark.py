@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             report[group] = {"environment": now, "time": time, "rows": rows}
             # After every row: a machine may be taken away in the middle.
             save(report, out)
-    print(out.with_suffix(".md").read_text(encoding="utf-8"))
+    print(reporting.markdown(report))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

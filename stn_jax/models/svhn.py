@@ -164,8 +164,8 @@ def svhn_model(
       name: "cnn", "st_cnn_single" or "st_cnn_multi".
       input_shape: (H, W, C) of the images.
       layers: "slides" (eight convolutions) or "appendix" (seven), see `LAYERS`.
-      width: factor on the numbers of filters and of units; A.5 has 1. The localisation networks
-        are small at any width: narrower ones hardly moved a region.
+      width: factor on the numbers of filters and of units; A.5 has 1. The localisation networks,
+        small as they are, keep theirs.
       transform: the family of the transformers' warps.
       dropout: share of the activations dropped in training.
 

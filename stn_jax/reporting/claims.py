@@ -263,8 +263,9 @@ def _verdict(found: list[Difference]) -> str:
     positive = sum(d.ours > 0 for d in ours)
     clear = sum(d.ours > 2 * d.spread for d in ours)
     measured = f"{positive} of {len(ours)}, {clear} of them by more than twice the spread"
+    positives = f"{sum(d > 0 for d in published)} of {len(published)} are positive"
     return (
-        f"Published: {sum(d > 0 for d in published)} of {len(published)} are positive. "
+        f"Published: {positives if published else 'none'}. "
         f"Ours: {measured if ours else 'none'}; missing: {len(found) - len(ours)}."
     )
 

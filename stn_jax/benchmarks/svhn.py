@@ -12,10 +12,10 @@ from stn_jax.benchmarks.cost import svhn_training
 from stn_jax.benchmarks.timing import Contender, Row
 
 MODELS = {"CNN": "CNN", "ST-CNN Single": "Single", "ST-CNN Multi": "Multi"}
-SIZES = (64, 128)
-# A.5 has batches of 128, which take a CPU minutes. Of fewer images the dense layers' weights cost
-# each a larger share, and the transformers so a smaller one.
-BATCH_SIZES = {"cpu": 32}
+# Images of a batch by their side in px. A.5 has 128, which take a CPU minutes. Of fewer images the
+# dense layers' weights cost each a larger share, and the transformers so a smaller one. At 128 px 32
+# would need buffers of over 2 GiB, which the C library maps from the system anew in every call.
+CPU_BATCH_SIZES = {64: 32, 128: 16}
 
 
 def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
@@ -24,8 +24,8 @@ def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
     Args:
       get_config: of SVHN.
     """
-    for size in SIZES:
-        batch_size = BATCH_SIZES.get(jax.default_backend(), 128)
+    for size, cpu_batch_size in CPU_BATCH_SIZES.items():
+        batch_size = cpu_batch_size if jax.default_backend() == "cpu" else 128
         contenders = {
             name: partial(forward_and_backward, get_config(f"{model},{size}px"), batch_size)
             for name, model in MODELS.items()

@@ -13,8 +13,8 @@ from stn_jax.benchmarks.timing import Contender, Row
 
 MODELS = {"CNN": "CNN", "ST-CNN Single": "Single", "ST-CNN Multi": "Multi"}
 # Images of a batch by their side in px. A.5 has 128, which take a CPU minutes. Of fewer images the
-# dense layers' weights cost each a larger share, and the transformers so a smaller one. At 128 px 32
-# would need buffers of over 2 GiB, which the C library maps from the system anew in every call.
+# dense layers' weights cost each a larger share, and the transformers so a smaller one. At 128 px,
+# 32 would need buffers of over 2 GiB, which the C library maps anew in every call.
 CPU_BATCH_SIZES = {64: 32, 128: 16}
 
 

@@ -161,30 +161,36 @@ def _read(folder: Path, split: str, size: int, count: int) -> Signs:
     return Signs(*arrays)
 
 
-def hold_out_tracks(signs: Signs, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose one whole track a class at random, for validation.
+def hold_out_tracks(signs: Signs, *, tracks: int = 1, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose whole tracks of each class at random, for validation.
 
     Frames of one track are nearly the same image: single images, held out, would be recognised by
     their neighbours.
 
     Args:
         signs: with tracks.
+        tracks: how many of each class.
         seed: decides which.
 
     Returns:
         Rows to train on, and rows that are held out; int [n], each in order.
 
     Raises:
-        ValueError: if a class has no second track to train on; names it.
+        ValueError: if it is not positive, or a class has not one more to train on; names it.
     """
+    if tracks < 1:
+        raise ValueError(f"a positive number of tracks is held out of each class, got {tracks}.")
     random = np.random.default_rng(seed)
     held = []
     for label in np.unique(signs.label):
-        tracks = np.unique(signs.track[signs.label == label])
-        if len(tracks) < 2:
+        left = np.unique(signs.track[signs.label == label])
+        if len(left) <= tracks:
             raise ValueError(
-                f"class {label} has {len(tracks)} track: none can be held out if one must be left."
+                f"class {label} has {len(left)} tracks: {tracks} cannot be held out if one must "
+                "be left."
             )
-        held.append(random.choice(tracks))
+        for _ in range(tracks):
+            held.append(random.choice(left))
+            left = left[left != held[-1]]
     mask = np.isin(signs.track, held)
     return np.flatnonzero(~mask), np.flatnonzero(mask)

@@ -24,12 +24,15 @@ from PIL import Image
 from stn_jax.data.gtsrb import NUM_CLASSES
 
 TILE = 32  # px
-SHEET = 1024  # px, and by chance also tiles
+SHEET = 1024  # px, the width of a sheet, and its height but for the last one's
 FOLDERS = {"train": "Final_Training", "test": "Final_Test"}
 TEST_LIST = "GT-final_test.csv"
 COLUMNS = ("Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
-SHEET_COLUMNS = ("original_width", "original_height", "roi_x1", "roi_y1", "roi_x2", "roi_y2")
-SHEET_COLUMNS = (*SHEET_COLUMNS, "label")
+SHEET_COLUMNS = (
+    *("original_width", "original_height"),
+    *("roi_x1", "roi_y1", "roi_x2", "roi_y2"),
+    "label",
+)
 
 
 class Entry(NamedTuple):
@@ -116,11 +119,19 @@ def images(
 
     Raises:
         FileNotFoundError: a sheet is missing.
-        ValueError: a sheet is damaged, or has no such tile; names it.
+        ValueError: a sheet is damaged, or has no such tile, or an image is not of the size that
+            the list says; names it.
     """
     if not source.sheets:
         for entry in entries:
-            yield entry, _open(source.folder / FOLDERS[split] / "Images" / entry.name)
+            path = source.folder / FOLDERS[split] / "Images" / entry.name
+            image = _open(path)
+            if image is not None and image.size != entry.size:
+                raise ValueError(
+                    f"{path}: is of {image.size[0]}x{image.size[1]} pixels, but of "
+                    f"{entry.size[0]}x{entry.size[1]} in the list."
+                )
+            yield entry, image
         return
     number, tiles = -1, None
     per_sheet = (SHEET // TILE) ** 2
@@ -142,8 +153,8 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}.")
     name_column = "Filename" if delimiter == ";" else "name"
-    entries = []
-    with path.open(newline="", encoding="utf-8") as file:
+    entries, names = [], set()
+    with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             for index, row in enumerate(csv.DictReader(file, delimiter=delimiter)):
                 width, height, left, top, right, bottom, label = (int(row[c]) for c in columns)
@@ -156,10 +167,17 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
                     raise ValueError(f"index {place} is negative")
                 box = (left, top, right, bottom)
                 name = folder + row[name_column]
+                if name in names or name == folder:
+                    raise ValueError("the same name again" if name in names else "no name")
+                if folder and int(folder[:-1]) != label:
+                    raise ValueError(f"class {label} in the folder of class {int(folder[:-1])}")
+                names.add(name)
                 entries.append(Entry(name, label, (width, height), box, place))
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}, line {len(entries) + 2}: damaged ({reason}).") from error
+    if not entries:
+        raise ValueError(f"{path}: damaged (it lists no image).")
     return entries
 
 

@@ -7,7 +7,7 @@ an image shrinks, and interpolates where it grows.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from stn_jax.data import gtsrb_files
 from stn_jax.data.gtsrb import FORMAT, NO_TRACK, SPLITS, Signs, array_path, folder_of, read_info
-from stn_jax.data.gtsrb_files import Source
+from stn_jax.data.gtsrb_files import Entry, Source
 from stn_jax.data.types import fingerprint
 
 UNREADABLE = "unreadable_image"
@@ -38,13 +38,15 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
     """
     if size < 1:
         raise ValueError(f"size must be positive, got {size}.")
+    # Both lists first: a damaged one is not found only after minutes.
+    entries = {split: gtsrb_files.read_entries(source, split) for split in SPLITS}
     folder = folder_of(place, size)
     partial = folder.with_name(f"{size}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     arrays, counts = [], {}
     for split in SPLITS:
-        signs, counts[split] = _read(source, split, size)
+        signs, counts[split] = _read(source, split, entries[split], size)
         for field, array in signs._asdict().items():
             np.save(array_path(partial, split, field), array)
         arrays += signs
@@ -67,8 +69,9 @@ def describe(folder: Path) -> Iterator[str]:
         yield f"{folder} {split}: {counts['written']:,} of {counts['entries']:,} images{left_out}"
 
 
-def _read(source: Source, split: str, size: int) -> tuple[Signs, dict[str, int]]:
-    entries = gtsrb_files.read_entries(source, split)
+def _read(
+    source: Source, split: str, entries: Sequence[Entry], size: int
+) -> tuple[Signs, dict[str, int]]:
     read, pixels = [], np.empty((len(entries), size, size, 3), np.uint8)
     progress = tqdm(
         gtsrb_files.images(source, split, entries), split, len(entries), disable=None, unit="image"

@@ -49,18 +49,26 @@ def load_splits(config: ConfigDict) -> tuple[Gtsrb, Signs, Signs]:
     """Return the prepared data, what to train on, and what to evaluate on.
 
     The published recipe trains on all training images, or on `data.images` of them, drawn once.
-    Only for choosing a recipe is one track a class held out, and evaluated on: `data.evaluate_on`
-    "validation".
+    Only for choosing a recipe are tracks of each class held out, and evaluated on:
+    `data.evaluate_on` "validation", `data.held_out_tracks`.
 
     Raises:
-      ConfigError: if it is neither that nor "test", or there are fewer images.
+      ConfigError: if it is neither that nor "test", or there are fewer images, or tracks.
     """
     loaded = load_signs(config.runtime.data_dir, config.data.size)
     if evaluated_split(config) == "test":
         return loaded, _draw_once(loaded.train, config.data.images), loaded.test
-    kept, held_out = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
+    kept, held_out = _hold_out(loaded, config.data.get("held_out_tracks", 1))
     train = _draw_once(loaded.train.select(kept), config.data.images)
     return loaded, train, loaded.train.select(held_out)
+
+
+def _hold_out(loaded: Gtsrb, tracks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those of so many tracks a class, the same for all seeds."""
+    try:
+        return gtsrb.hold_out_tracks(loaded.train, tracks=tracks, seed=VALIDATION_SEED)
+    except ValueError as error:
+        raise ConfigError(f"data.held_out_tracks={tracks}: {error}") from error
 
 
 def _draw_once(signs: Signs, count: int) -> Signs:
@@ -284,7 +292,8 @@ def open_signs(config: dict[str, Any], fingerprint: str) -> Opened:
     """
     loaded, train, _ = load_splits(ConfigDict(config))
     check_fingerprint(loaded, fingerprint)
-    _, rows = gtsrb.hold_out_tracks(loaded.train, seed=VALIDATION_SEED)
+    # Also of what was trained on there are as many tracks to follow as would be held out.
+    _, rows = _hold_out(loaded, config["data"].get("held_out_tracks", 1))
     trained_on = config["data"]["evaluate_on"] == "test"
     return Opened(loaded.train.select(rows), trained_on, moments_of(train.image))
 

@@ -141,8 +141,6 @@ SUBJECTS = {
             ),
         ),
         (
-            "What is published beside short and long is not of one width, nor trained alike: one "
-            "transformer in a wider network, two for more epochs than none.",
             "All networks are tested on the same 12,630 signs: the spread over seeds is without "
             "that of the test set (binomial standard deviation at 98 %: 0.12).",
         ),

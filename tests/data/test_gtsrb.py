@@ -122,6 +122,9 @@ def damage_list(path, old, new):
         (";5;6;", ";40;6;", r"box \(40, 6, 27, 28\) in 32x36"),
         ("ClassId", "Class", "no column 'ClassId'"),
         (";5;6;", ";5;x;", "invalid literal"),
+        (";2\n", ";1\n", "class 1 in the folder of class 2"),
+        ("00001_00001.ppm", "00001_00002.ppm", "the same name again"),
+        ("00001_00001.ppm", "", "no name"),
     ],
 )
 def test_damaged_lists_are_refused_in_one_line(tmp_path, old, new, message):
@@ -133,6 +136,28 @@ def test_damaged_lists_are_refused_in_one_line(tmp_path, old, new, message):
         prepared(files, tmp_path)
     assert "\n" not in str(error.value)
     assert gtsrb.read_info(gtsrb.folder_of(tmp_path / "place", 16)) is None
+
+
+def test_lists_of_nothing_are_refused_before_anything_is_written(tmp_path):
+    files = synthetic.write_official(tmp_path / "files")
+    (files / "GT-final_test.csv").write_text("")
+    with pytest.raises(ValueError, match="GT-final_test.csv: damaged .it lists no image"):
+        prepared(files, tmp_path)
+    assert not (tmp_path / "place").exists()
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+    files = synthetic.write_official(tmp_path / "files")
+    path = files / "GT-final_test.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(prepared(files, tmp_path).test.label) == 7
+
+
+def test_images_of_another_size_than_listed_are_refused(tmp_path):
+    files = synthetic.write_official(tmp_path / "files")
+    Image.new("RGB", (50, 40)).save(files / "Final_Test/Images/00003.ppm")
+    with pytest.raises(ValueError, match="00003.ppm: is of 50x40 pixels, but of 32x34"):
+        prepared(files, tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -183,5 +208,19 @@ def test_one_whole_track_a_class_is_held_out(files, tmp_path):
     choices = {tuple(gtsrb.hold_out_tracks(train, seed=seed)[1]) for seed in range(20)}
     assert len(choices) > 3
     assert tuple(gtsrb.hold_out_tracks(train, seed=3)[1]) in choices
-    with pytest.raises(ValueError, match="class 2 has 1 track"):
+    with pytest.raises(ValueError, match="class 2 has 1 tracks: 1 cannot"):
         gtsrb.hold_out_tracks(train.select(train.track < 5), seed=0)
+
+
+def test_several_tracks_a_class_are_held_out(files, tmp_path):
+    train = prepared(files, tmp_path).train
+    label, track, frame = (rows.ravel() for rows in np.indices((2, 5, 3)))
+    signs = train.select(np.zeros(30, int))._replace(label=label, track=5 * label + track)
+    kept, held = gtsrb.hold_out_tracks(signs, tracks=3, seed=7)
+    assert sorted([*kept, *held]) == list(range(30))
+    assert not set(signs.track[kept]) & set(signs.track[held])
+    assert [len(set(signs.track[held][signs.label[held] == n])) for n in (0, 1)] == [3, 3]
+    with pytest.raises(ValueError, match="class 0 has 5 tracks: 5 cannot be held out"):
+        gtsrb.hold_out_tracks(signs, tracks=5, seed=7)
+    with pytest.raises(ValueError, match="positive number of tracks .* got 0"):
+        gtsrb.hold_out_tracks(signs, tracks=0, seed=7)

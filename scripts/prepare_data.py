@@ -11,6 +11,7 @@ order. What is already there is left alone. No TensorFlow is needed.
 """
 
 import argparse
+import contextlib
 import inspect
 import sys
 import urllib.request
@@ -35,6 +36,7 @@ from stn_jax.data import (
     svhn_prepare,
 )
 from stn_jax.data.types import DataNotFoundError, Digits, resolve_data_dir
+from stn_jax.launch.files import exclusive
 
 CONNECT_TIMEOUT = 10  # seconds
 
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         PREPARE[args.data_set](resolve_data_dir(args.data_dir), args)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"prepare_data.py {args.data_set}: {error}")
 
 
@@ -129,6 +131,12 @@ def prepare_with_tfds(builder_class: type, place: Path, source: Path | None) -> 
         raise OSError(" ".join(str(error).split())) from error
 
 
+def alone(place: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    """Let one process at a time prepare a data set in a place."""
+    busy = f"another process is preparing {name} in {place}: call this again when it is done."
+    return exclusive(place / name / "lock", busy=busy)
+
+
 def say(
     data_set: ModuleType,
     describe: Callable[[Path], Iterable[str]],
@@ -151,38 +159,43 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
     --from takes train.tar.gz, test.tar.gz and extra.tar.gz as published, or the folders in them;
     extra may be missing. Without it they are downloaded into svhn/archives of the data folder, and
     may be deleted when all is prepared. Interrupted, it goes on when called again. Images that
-    cannot be used are counted and named.
+    cannot be used are counted, and the first of each kind named.
     """
     folders = [svhn.folder_of(place, size) for size in args.size]
-    splits = list(svhn_files.find(args.source) if args.source else svhn.SPLITS)
-    if args.no_extra and "extra" in splits:
-        splits.remove("extra")
-    if args.source and not splits:
-        names = ", ".join(f"{split}.tar.gz" for split in svhn.NEEDED)
-        raise DataNotFoundError(f"--from {args.source} has none of {names}, nor their folders.")
+    splits = svhn.NEEDED if args.no_extra else svhn.SPLITS
     missing = [
         split
         for split in splits
         if not all(svhn_prepare.is_finished(folder, split) for folder in folders)
     ]
-    check_svhn_source(folders, args.source)
+    if args.source:
+        found = svhn_files.find(args.source, splits)
+        if lacking := [split for split in missing if split in svhn.NEEDED and split not in found]:
+            names = ", ".join(f"{split}.tar.gz" for split in lacking)
+            raise DataNotFoundError(f"--from {args.source} has none of {names}, nor their folders.")
+        missing = [split for split in missing if split in found]
+    check_svhn_source(folders, args.source, splits)
     if missing:
         source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
         print(f"Preparing SVHN in {place} from {source}", flush=True)
-        svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
+        with alone(place, "svhn"):
+            svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
     say(svhn, svhn_prepare.describe, place, args.size, done=bool(missing))
 
 
-def check_svhn_source(folders: Sequence[Path], source: Path | None) -> None:
-    """Check that a part of SVHN which is there is not going to be mixed with other files.
+def check_svhn_source(folders: Sequence[Path], source: Path | None, splits: Sequence[str]) -> None:
+    """Check that what is there of some splits is not going to be mixed with other files.
 
     Raises:
       ValueError: if a split is there that is not the published one, but was made from other files
         than those of `source`, or the published ones are wanted.
     """
-    found = svhn_files.find(source) if source else {}
+    found = svhn_files.find(source, splits) if source else {}
     for folder in folders:
-        for split, record in (svhn.read_info(folder) or {"splits": {}})["splits"].items():
+        prepared = (svhn.read_info(folder) or {"splits": {}})["splits"]
+        for split, record in prepared.items():
+            if split not in splits:
+                continue
             same = split in found and Path(record["source"]).resolve() == found[split].resolve()
             if record["entries"] != svhn.PUBLISHED_COUNTS[split] and not same:
                 raise ValueError(
@@ -252,8 +265,9 @@ def prepare_gtsrb(place: Path, args: argparse.Namespace) -> None:
                 f"get the archives at {gtsrb_builder.HOMEPAGE}, unpack them, and use --from DIR."
             )
         print(f"Preparing GTSRB in {place} from {source.folder}", flush=True)
-        for size in missing:
-            gtsrb_prepare.prepare(source, place, size=size)
+        with alone(place, "gtsrb"):
+            for size in missing:
+                gtsrb_prepare.prepare(source, place, size=size)
     say(gtsrb, gtsrb_prepare.describe, place, args.size, done=bool(missing))
 
 
@@ -297,8 +311,9 @@ def prepare_cub(place: Path, args: argparse.Namespace) -> None:
             )
         source = source or cub_files.archive(fetch_cub(place / "cub" / "archives"))
         print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
-        for size in missing:
-            cub_prepare.prepare(source, place, size=size)
+        with alone(place, "cub"):
+            for size in missing:
+                cub_prepare.prepare(source, place, size=size)
     say(cub, cub_prepare.describe, place, args.size, done=bool(missing))
 
 

@@ -48,10 +48,16 @@ def naming(path: Path, *, unpacked: Path) -> Iterator[None]:
 
 
 def decode(content: bytes) -> Image.Image | None:
-    """Return an image in RGB, or None if it is damaged."""
+    """Return an image in RGB, or None if it is damaged.
+
+    Also a PNG that could be decoded, but whose checksums are wrong, is damaged.
+    """
     # SyntaxError and the like: how Pillow reports some damages.
     damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
     try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+        # An image that was verified cannot be decoded any more.
         with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
     except damages:

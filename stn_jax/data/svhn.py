@@ -28,6 +28,9 @@ NO_DIGIT = 10
 # centre. The looser one has twice as many pixels for twice the region: digits of the same size.
 SIZES = {64: 1.3, 128: 2.6}
 
+# Problems of a source that is not whole; the published files have none of them.
+LOST = ("missing_image", "unreadable_image")
+
 FORMAT = 1  # of the prepared files
 
 
@@ -121,8 +124,8 @@ def load(data_dir: str | os.PathLike | None = None, *, size: int) -> Svhn:
         }
         if record["entries"] != PUBLISHED_COUNTS[split]:
             others.append(f"{record['entries']} images in {split}, not {PUBLISHED_COUNTS[split]}")
-        elif missing := counts[split].get("missing_image", 0):
-            others.append(f"{missing} images of {split} are missing")
+        elif lost := sum(counts[split].get(kind, 0) for kind in LOST):
+            others.append(f"{lost} images of {split} are missing or damaged")
     source = f"crops in {folder}"
     if others:
         source += f", NOT the published SVHN: {', '.join(others)}"

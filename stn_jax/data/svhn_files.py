@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -37,14 +37,18 @@ CHECKSUMS = {
 ANNOTATIONS = "digitStruct.mat"
 
 
-def find(folder: str | os.PathLike) -> dict[str, Path]:
+def find(folder: str | os.PathLike, splits: Iterable[str] = SPLITS) -> dict[str, Path]:
     """Return where each split is that a folder has: an unpacked folder, else an archive.
+
+    Args:
+        folder: to look in.
+        splits: to look for.
 
     Raises:
         FileNotFoundError: a split is unpacked but lacks its digitStruct.mat.
     """
     found = {}
-    for split in SPLITS:
+    for split in splits:
         unpacked, archive = Path(folder) / split, Path(folder) / f"{split}.tar.gz"
         if (unpacked / ANNOTATIONS).is_file():
             found[split] = unpacked

@@ -28,6 +28,7 @@ from stn_jax.data import archives, svhn_crops, svhn_files
 from stn_jax.data.digit_struct import BAD_LABEL, Entry
 from stn_jax.data.svhn import (
     FORMAT,
+    LOST,
     MAX_DIGITS,
     NO_DIGIT,
     SIZES,
@@ -83,8 +84,9 @@ def prepare(
         OSError: the disk is full, for example; likewise.
     """
     folders = [folder_of(place, size) for size in dict.fromkeys(sizes)]
-    found = svhn_files.find(source)
-    chosen = list(found) if splits is None else list(splits)
+    wanted = svhn_files.SPLITS if splits is None else list(splits)
+    found = svhn_files.find(source, wanted)
+    chosen = list(found) if splits is None else wanted
     missing = [split for split in chosen if split not in found]
     if missing or not chosen:
         names = ", ".join(f"{split}.tar.gz" for split in missing or svhn_files.SPLITS)
@@ -339,10 +341,12 @@ class _Partial:
 
     def _problems(self, dropped: dict[str, str]) -> dict[str, list[str]]:
         """Return the names of the images with each kind of problem, in their order."""
-        found = {kind: [n for n, k in dropped.items() if k == kind] for kind in (*DROPPED, *KEPT)}
-        for kind, bit in _BITS.items():
-            found[kind] = [self._rows[row].name for row in np.flatnonzero(self.states & bit)]
-        return found
+        return {
+            kind: [self._rows[row].name for row in np.flatnonzero(self.states & _BITS[kind])]
+            if kind in _BITS
+            else [name for name, why in dropped.items() if why == kind]
+            for kind in (*DROPPED, *KEPT)
+        }
 
 
 def _write_at(file: IO[bytes], offset: int, content: bytes) -> None:
@@ -396,3 +400,5 @@ def describe(folder: Path) -> Iterator[str]:
                 if problem["count"] > len(problem["examples"]):
                     examples += ", ..."
                 yield f"  {fate}: {problem['count']:,} with {kind} ({meaning[kind]}): {examples}"
+        if any(record["problems"][kind]["count"] for kind in LOST):
+            yield f"  delete {folder} to prepare it again once those files are mended"

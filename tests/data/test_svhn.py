@@ -151,6 +151,13 @@ def test_other_counts_than_the_published_are_called_so(source, place, monkeypatc
     monkeypatch.setattr(svhn, "PUBLISHED_COUNTS", {"train": 23, "test": 7})
     assert "NOT" not in svhn.load(place, size=64).source
     assert not caplog.records
+    (source / "train/3.png").unlink()
+    (source / "train/5.png").write_bytes(b"no image")
+    shutil.rmtree(place)
+    svhn_prepare.prepare(source, place, sizes=[64])
+    assert "NOT the published SVHN: 2 images of train are missing or damaged" in (
+        svhn.load(place, size=64).source
+    )
 
 
 # --- problems
@@ -167,7 +174,17 @@ PROBLEMS = [
     ("missing_image", [3], [[12, 9, 15, 9]]),
     ("unreadable_image", [3], [[12, 9, 15, 9]]),
     ("unreadable_image", [4], [[12, 9, 15, 9]]),
+    ("unreadable_image", [5], [[12, 9, 15, 9]]),
 ]
+
+
+def miscopied(name):
+    """Return an image with one bit of its last chunk's checksum turned; Pillow decodes it."""
+    content = bytearray(synthetic.png(name))
+    content[-13] ^= 1
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+    return bytes(content)
 
 
 @pytest.mark.parametrize("form", ["folder", "archive"])
@@ -176,6 +193,7 @@ def test_each_kind_of_problem_is_counted_and_named(source, place, form):
     for i, (_, labels, boxes) in enumerate(PROBLEMS):
         entries.insert(2 * i % 7, (f"p{i}.png", labels, boxes))
     images = {"p7.png": None, "p8.png": b"no image", "p9.png": synthetic.png("p9.png")[:-60]}
+    images["p10.png"] = miscopied("p10.png")
     shutil.rmtree(source / "train")
     synthetic.write_folder(source / "train", entries, images=images)
     if form == "archive":
@@ -206,10 +224,11 @@ def test_each_kind_of_problem_is_counted_and_named(source, place, form):
     np.testing.assert_array_equal(numbers.image[row], svhn_crops.crop(image, region, size=64))
 
     said = "\n".join(svhn_prepare.describe(place / "svhn/64"))
-    assert "train: 8 crops of 15 images" in said
+    assert "train: 8 crops of 16 images" in said
     for i, kind in enumerate(kinds):
         fate = "left out" if kind in svhn_prepare.DROPPED else "kept"
         assert re.search(rf"{fate}: \d with {kind} \(.*\): .*p{i}\.png", said)
+    assert f"delete {place / 'svhn/64'} to prepare it again once those files are mended" in said
 
 
 def test_a_crop_that_is_filled_is_counted(source, place):

@@ -204,6 +204,33 @@ def test_svhn_without_extra(place, numbers):
     assert list(svhn.load(place, size=64).splits) == list(svhn.SPLITS)
 
 
+def test_svhn_without_a_broken_extra(place, numbers):
+    (numbers / "extra/digitStruct.mat").unlink()
+    (numbers / "extra.tar.gz").unlink()
+    prepare_data.main(["svhn", "--from", str(numbers), "--no-extra"])
+    assert list(svhn.load(place, size=64).splits) == ["train", "test"]
+    with pytest.raises(SystemExit, match="extra lacks digitStruct.mat"):
+        prepare_data.main(["svhn", "--from", str(numbers)])
+
+
+def test_svhn_that_lacks_a_needed_split_is_not_begun(place, numbers):
+    shutil.rmtree(numbers / "test")
+    (numbers / "test.tar.gz").unlink()
+    with pytest.raises(SystemExit, match="has none of test.tar.gz, nor their folders"):
+        prepare_data.main(["svhn", "--from", str(numbers)])
+    assert not (place / "svhn").exists()
+
+
+@pytest.mark.parametrize("name", ["svhn", "gtsrb"])
+def test_a_place_is_prepared_by_one_process_at_a_time(tmp_path, place, numbers, name):
+    signs = gtsrb_synthetic.write_official(tmp_path / "signs")
+    source = {"svhn": numbers, "gtsrb": signs}[name]
+    busy = pytest.raises(SystemExit, match=f"another process is preparing {name} in")
+    with prepare_data.alone(place, name), busy:
+        prepare_data.main([name, "--from", str(source)])
+    prepare_data.main([name, "--from", str(source)])
+
+
 def test_svhn_of_two_sources_is_not_mixed(place, numbers, tmp_path):
     """A part of SVHN is there; the rest is not put beside it from elsewhere."""
     prepare_data.main(["svhn", "--from", str(numbers), "--no-extra"])

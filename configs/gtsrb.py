@@ -34,9 +34,9 @@ modern      Ours: the published narrow network and images, with Adam and cosine 
             setting of it has been chosen yet.
 fast        Ours, for two CPU cores: images of 32x32, a sixth of the filters, a transformer's
             convolutions narrower still, Adam with cosine decay for 6,000 steps (10 epochs),
-            dropout, small random motions and brightness. Chosen on held-out tracks, but
-            that the transformers learn more slowly, for one run on the test set that never learnt:
-            results/README.md.
+            dropout, small random motions and brightness. Chosen on held-out tracks; but a
+            lower rate of the transformers was tried because a run on the test set never learnt
+            (results/README.md).
 
 Local contrast normalisation undoes any change of brightness; what is left of it in `modern` and
 `fast`, which normalise the images, is that bright pixels are cut off at white.

@@ -10,12 +10,12 @@ For every record.jsonl below the given folders, NAME_curves.png shows loss and e
 steps. For finished runs with a transformer, NAME_examples.png shows input, sampling grid and output
 for the first seed; for MNIST addition both channels, and each transformer's grid on and output of
 either; for 3-D MNIST volumes, slices of the output, and projections; for traffic signs the frames
-of tracks, one a class, with the region that the first transformer reads, and what it makes of them
-(indices are those of the classes; the tracks are those of validation, which runs that are evaluated
-on the test set were trained on); for birds the crops on the image. overview.png has all runs of
-distorted MNIST, a row for each distortion, model, transform and recipe. That needs the runs'
-checkpoints and data (scripts/prepare_data.py). On R, captions of affine transformers compare their
-rotation with the angle the digit was turned by.
+of tracks, with the region that the first transformer reads, and what it makes of them (the tracks
+are those of validation, counted by class, of which each has one unless the config says more; runs
+that are evaluated on the test set were trained on them); for birds the crops on the image.
+overview.png has all runs of distorted MNIST, a row for each distortion, model, transform and
+recipe. That needs the runs' checkpoints and data (scripts/prepare_data.py). On R, captions of
+affine transformers compare their rotation with the angle the digit was turned by.
 With --missed-by, NAME_missed.png shows the first test digits that NAME gets right and the other run
 wrong, and there are no examples.
 """

@@ -2,7 +2,7 @@
 
   python scripts/measure_stillness.py runs/gtsrb --out results/tables/stillness.md
 
-The tracks are those of validation, one a class; the test set's are not published. A run that is
+The tracks are those of validation; the test set's are not published. A run that is
 evaluated on the test set has been trained on them, and is marked so. Change is the mean absolute
 difference of a pixel from one frame to the next, divided by the frames' own contrast (the mean over
 frames of the standard deviation of their pixels), on average over tracks:

@@ -36,7 +36,7 @@ from stn_jax.data import (
     svhn_prepare,
 )
 from stn_jax.data.types import DataNotFoundError, Digits, resolve_data_dir
-from stn_jax.launch.files import exclusive
+from stn_jax.launch.files import BusyError, exclusive
 
 CONNECT_TIMEOUT = 10  # seconds
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         PREPARE[args.data_set](resolve_data_dir(args.data_dir), args)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, BusyError) as error:
         sys.exit(f"prepare_data.py {args.data_set}: {error}")
 
 
@@ -132,7 +132,11 @@ def prepare_with_tfds(builder_class: type, place: Path, source: Path | None) -> 
 
 
 def alone(place: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    """Let one process at a time prepare a data set in a place."""
+    """Let one process at a time prepare a data set in a place.
+
+    Raises:
+      BusyError: if another one does.
+    """
     busy = f"another process is preparing {name} in {place}: call this again when it is done."
     return exclusive(place / name / "lock", busy=busy)
 
@@ -170,15 +174,16 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
     ]
     if args.source:
         found = svhn_files.find(args.source, splits)
-        if lacking := [split for split in missing if split in svhn.NEEDED and split not in found]:
-            names = ", ".join(f"{split}.tar.gz" for split in lacking)
+        lacking = [split for split in missing if split in svhn.NEEDED and split not in found]
+        if lacking or not found:
+            names = ", ".join(f"{split}.tar.gz" for split in lacking or splits)
             raise DataNotFoundError(f"--from {args.source} has none of {names}, nor their folders.")
         missing = [split for split in missing if split in found]
     check_svhn_source(folders, args.source, splits)
     if missing:
-        source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
-        print(f"Preparing SVHN in {place} from {source}", flush=True)
         with alone(place, "svhn"):
+            source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
+            print(f"Preparing SVHN in {place} from {source}", flush=True)
             svhn_prepare.prepare(source, place, sizes=args.size, splits=missing)
     say(svhn, svhn_prepare.describe, place, args.size, done=bool(missing))
 
@@ -309,9 +314,9 @@ def prepare_cub(place: Path, args: argparse.Namespace) -> None:
                 f"--from {args.source} has no {cub_files.ARCHIVE}, no folder {cub_files.FOLDER} "
                 "and nothing that TFDS has prepared."
             )
-        source = source or cub_files.archive(fetch_cub(place / "cub" / "archives"))
-        print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
         with alone(place, "cub"):
+            source = source or cub_files.archive(fetch_cub(place / "cub" / "archives"))
+            print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
             for size in missing:
                 cub_prepare.prepare(source, place, size=size)
     say(cub, cub_prepare.describe, place, args.size, done=bool(missing))

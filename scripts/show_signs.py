@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="I,J,...",
         type=indices,
         default=[0, 3, 14],
-        help="tracks: the one for validation of each class, counted from 0 (default: 0,3,14)",
+        help="tracks of validation, counted from 0 by class, of which each has one unless the "
+        "config says more (default: 0,3,14)",
     )
     parser.add_argument(
         "--steps",

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ def decode(content: bytes) -> Image.Image | None:
     Also a PNG that could be decoded, but whose checksums are wrong, is damaged.
     """
     # SyntaxError and the like: how Pillow reports some damages.
-    damages = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+    damages = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+    damages = (*damages, Image.DecompressionBombError)
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.verify()

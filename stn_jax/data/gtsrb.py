@@ -176,7 +176,7 @@ def hold_out_tracks(signs: Signs, *, tracks: int = 1, seed: int) -> tuple[np.nda
         Rows to train on, and rows that are held out; int [n], each in order.
 
     Raises:
-        ValueError: if it is not positive, or a class has not one more to train on; names it.
+        ValueError: if `tracks` is not positive, or a class has not one more to train on; names it.
     """
     if tracks < 1:
         raise ValueError(f"a positive number of tracks is held out of each class, got {tracks}.")
@@ -186,10 +186,10 @@ def hold_out_tracks(signs: Signs, *, tracks: int = 1, seed: int) -> tuple[np.nda
         left = np.unique(signs.track[signs.label == label])
         if len(left) <= tracks:
             raise ValueError(
-                f"class {label} has {len(left)} tracks: {tracks} cannot be held out if one must "
+                f"{tracks} cannot be held out of class {label}, which has {len(left)}, if one must "
                 "be left."
             )
-        for _ in range(tracks):
+        for _ in range(tracks):  # in turn: a single one is the one that records were made with
             held.append(random.choice(left))
             left = left[left != held[-1]]
     mask = np.isin(signs.track, held)

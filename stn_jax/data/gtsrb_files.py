@@ -29,8 +29,12 @@ FOLDERS = {"train": "Final_Training", "test": "Final_Test"}
 TEST_LIST = "GT-final_test.csv"
 COLUMNS = ("Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
 SHEET_COLUMNS = (
-    *("original_width", "original_height"),
-    *("roi_x1", "roi_y1", "roi_x2", "roi_y2"),
+    "original_width",
+    "original_height",
+    "roi_x1",
+    "roi_y1",
+    "roi_x2",
+    "roi_y2",
     "label",
 )
 

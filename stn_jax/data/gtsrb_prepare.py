@@ -34,7 +34,8 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
 
     Raises:
         FileNotFoundError: a list or a sheet is missing, or all images of a split are.
-        ValueError: a list or a sheet is damaged, or the size is not positive.
+        ValueError: a list or a sheet is damaged, an image is not of the size that its list says, or
+            `size` is not positive.
     """
     if size < 1:
         raise ValueError(f"size must be positive, got {size}.")

@@ -28,7 +28,7 @@ NO_DIGIT = 10
 # centre. The looser one has twice as many pixels for twice the region: digits of the same size.
 SIZES = {64: 1.3, 128: 2.6}
 
-# Problems of a source that is not whole; the published files have none of them.
+# Problems of a source that is not whole; none are known of the published files.
 LOST = ("missing_image", "unreadable_image")
 
 FORMAT = 1  # of the prepared files

@@ -45,7 +45,7 @@ DROPPED = {
     "too_long": f"more than {MAX_DIGITS} digits",
     "bad_label": "the label of a digit is none of 1 to 10",
     "missing_image": "there is no such image",
-    "unreadable_image": "the image cannot be decoded",
+    "unreadable_image": "the image is damaged",
     "no_usable_box": "all boxes are empty or outside the image",
 }
 # ... and of these one is, their digits' labels included.

@@ -210,7 +210,7 @@ def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -
 
     Args:
       run: of traffic signs, with a transformer.
-      indices: which tracks: one of each class, in the classes' order.
+      indices: which tracks, counted by class; of each there is one unless the config says more.
       frames: of each track, evenly spaced from the first to the last.
 
     Raises:

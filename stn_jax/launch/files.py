@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class BusyError(RuntimeError):
+    """Another process holds what is to be had alone."""
+
+
 @contextlib.contextmanager
 def exclusive(path: Path, *, busy: str = "") -> Iterator[None]:
     """Hold a lock file for this process.
@@ -18,14 +22,14 @@ def exclusive(path: Path, *, busy: str = "") -> Iterator[None]:
       busy: says in an error who else holds it; "" waits until it is free.
 
     Raises:
-      RuntimeError: if another process holds it.
+      BusyError: if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError:
-            raise RuntimeError(busy) from None
+            raise BusyError(busy) from None
         yield
 
 

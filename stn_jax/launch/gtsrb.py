@@ -264,7 +264,7 @@ class Opened(NamedTuple):
     """What a run was trained and evaluated on.
 
     Attributes:
-      tracks: the training signs of validation: whole tracks, one a class.
+      tracks: the training signs of validation: whole tracks, by class.
       trained_on: whether the run was trained on them, or some of them, as runs are that are
         evaluated on the test set; they are held out of others.
       moments: of the images that the run was trained on.

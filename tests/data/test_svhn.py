@@ -175,6 +175,7 @@ PROBLEMS = [
     ("unreadable_image", [3], [[12, 9, 15, 9]]),
     ("unreadable_image", [4], [[12, 9, 15, 9]]),
     ("unreadable_image", [5], [[12, 9, 15, 9]]),
+    ("unreadable_image", [6], [[12, 9, 15, 9]]),
 ]
 
 
@@ -194,6 +195,8 @@ def test_each_kind_of_problem_is_counted_and_named(source, place, form):
         entries.insert(2 * i % 7, (f"p{i}.png", labels, boxes))
     images = {"p7.png": None, "p8.png": b"no image", "p9.png": synthetic.png("p9.png")[:-60]}
     images["p10.png"] = miscopied("p10.png")
+    content = synthetic.png("p11.png")
+    images["p11.png"] = content[: content.index(b"IDAT") - 4] + content[-12:]  # no pixels
     shutil.rmtree(source / "train")
     synthetic.write_folder(source / "train", entries, images=images)
     if form == "archive":
@@ -224,7 +227,7 @@ def test_each_kind_of_problem_is_counted_and_named(source, place, form):
     np.testing.assert_array_equal(numbers.image[row], svhn_crops.crop(image, region, size=64))
 
     said = "\n".join(svhn_prepare.describe(place / "svhn/64"))
-    assert "train: 8 crops of 16 images" in said
+    assert "train: 8 crops of 17 images" in said
     for i, kind in enumerate(kinds):
         fate = "left out" if kind in svhn_prepare.DROPPED else "kept"
         assert re.search(rf"{fate}: \d with {kind} \(.*\): .*p{i}\.png", said)

@@ -43,6 +43,9 @@ def test_all_training_images_unless_a_recipe_is_chosen(place):
     assert not set(train.track) & set(held_out.track)
     with pytest.raises(ConfigError, match="data.evaluate_on='train' is neither 'test' nor"):
         gtsrb.load_splits(config_for(place, **{"data.evaluate_on": "train"}))
+    validation.data.held_out_tracks = 2  # of two
+    with pytest.raises(ConfigError, match="data.held_out_tracks=2: 2 cannot be held out of class"):
+        gtsrb.load_splits(validation)
 
 
 def test_part_of_the_images_is_drawn_once(place):

@@ -213,6 +213,12 @@ def test_svhn_without_a_broken_extra(place, numbers):
         prepare_data.main(["svhn", "--from", str(numbers)])
 
 
+def test_svhn_is_not_looked_for_in_a_folder_without_it(place, numbers, tmp_path):
+    prepare_data.main(["svhn", "--from", str(numbers)])
+    with pytest.raises(SystemExit, match="nowhere has none of train.tar.gz, test.tar.gz, extra"):
+        prepare_data.main(["svhn", "--from", str(tmp_path / "nowhere")])
+
+
 def test_svhn_that_lacks_a_needed_split_is_not_begun(place, numbers):
     shutil.rmtree(numbers / "test")
     (numbers / "test.tar.gz").unlink()
@@ -269,7 +275,7 @@ def test_svhn_without_a_network_or_files(tmp_path, place, monkeypatch):
         with pytest.raises(SystemExit, match=r"cannot download .*train.tar.gz .*--from DIR") as e:
             prepare_data.main(["svhn"])
     assert "\n" not in str(e.value)
-    assert not place.exists()
+    assert [path for path in place.rglob("*") if path.is_file()] == [place / "svhn/lock"]
     with pytest.raises(SystemExit, match="has none of train.tar.gz, test.tar.gz, nor their"):
         prepare_data.main(["svhn", "--from", str(tmp_path)])
 

@@ -33,8 +33,8 @@ from stn_jax.reporting import benchmarks as reporting
 from stn_jax.training.records import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("copy", "sampler", "grid", "scaling", "step", "crop", "svhn", "birds", "memory")
-GROUPS = (*GROUPS, "throughput")
+GROUPS = ("copy", "sampler", "grid", "scaling", "step", "crop", "svhn", "input", "birds")
+GROUPS = (*GROUPS, "memory", "throughput")
 # What the numbers depend on besides the packages that every record names.
 PACKAGES = ("torch", "dm-pix")
 
@@ -127,6 +127,7 @@ def rows_of(
         "step": partial(training.step_rows, config.get_config, compiled=not args.quick),
         "crop": training.crop_rows,
         "svhn": partial(svhn.svhn_rows, load_config_module(ROOT / "configs/svhn.py").get_config),
+        "input": svhn.input_rows,
         "birds": partial(
             birds.birds_rows, load_config_module(ROOT / "configs/birds.py").get_config
         ),

@@ -64,6 +64,6 @@ def test_batches_are_read_as_training_reads_them():
     contender = reading(64)
     first, second = contender.call(), contender.call()
     assert first.image.shape == (1, 10, 128, 64, 64, 3) and first.image.dtype == np.uint8
-    assert first.label.shape == (1, 10, 128, 5) and contender.units == 10
+    assert first.label.shape == (1, 10, 128, 5) and contender.units == 160
     assert not np.array_equal(first.label, second.label)
     assert [row.case for row in input_rows()] == ["64 px, batch 128", "128 px, batch 128"]

@@ -92,7 +92,9 @@ def test_what_the_table_says_of_the_fast_recipe():
     """The text beside the table has its widths, and how large its networks are."""
     config = CONFIG.get_config("two,fast")
     assert (config.data.size, config.data.normalise, config.model.normalise) == (32, "gaussian", "")
-    (text,) = (note for note in GTSRB_FAST_NOTES if note.startswith("Ours differ: images of 32x32"))
+    (text,) = (note for note in GTSRB_FAST_NOTES if note.startswith("Ours differ"))
+    assert "10 epochs of all images, of 32x32;" in text
+    assert round(config.training.num_steps * config.training.batch_size / 39_209) == 10
     assert f"{', '.join(map(str, config.model.widths))} filters and units" in text
     sizes = []
     for model in ("CNN", "one", "two", "three"):

@@ -438,7 +438,8 @@ def test_our_recipe_stands_beside_what_is_published(tmp_path):
     assert (two.published, two.mean, two.marks) == (99.30, pytest.approx(98.9), "")
     assert table.cells[Place("short", "CNN", "")].published == 98.42
     text = "\n".join(notes(table, ""))
-    assert "Ours differ: images of 32x32" in text and "one 99.33, two 99.30" in text
+    assert "Ours differ: 10 epochs of all images, of 32x32;" in text
+    assert "after 10 epochs of 20,000 images. Of all images: none 98.85" in text
     assert "Ours: images gtsrb_32_from_32, fingerprint 0123: short ST-CNN two." in text
     assert "Ours: images gtsrb_32, fingerprint 4567: short CNN." in text
 

@@ -33,8 +33,19 @@ from stn_jax.reporting import benchmarks as reporting
 from stn_jax.training.records import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("copy", "sampler", "grid", "scaling", "step", "crop", "svhn", "input", "birds")
-GROUPS = (*GROUPS, "memory", "throughput")
+GROUPS = (
+    "copy",
+    "sampler",
+    "grid",
+    "scaling",
+    "step",
+    "crop",
+    "svhn",
+    "input",
+    "birds",
+    "memory",
+    "throughput",
+)
 # What the numbers depend on besides the packages that every record names.
 PACKAGES = ("torch", "dm-pix")
 

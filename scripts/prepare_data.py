@@ -172,14 +172,14 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
         for split in splits
         if not all(svhn_prepare.is_finished(folder, split) for folder in folders)
     ]
+    found = svhn_files.find(args.source, splits) if args.source else {}
     if args.source:
-        found = svhn_files.find(args.source, splits)
         lacking = [split for split in missing if split in svhn.NEEDED and split not in found]
         if lacking or not found:
             names = ", ".join(f"{split}.tar.gz" for split in lacking or splits)
             raise DataNotFoundError(f"--from {args.source} has none of {names}, nor their folders.")
         missing = [split for split in missing if split in found]
-    check_svhn_source(folders, args.source, splits)
+    check_svhn_source(folders, splits, found)
     if missing:
         with alone(place, "svhn"):
             source = args.source or fetch_svhn(place / "svhn" / "archives", missing)
@@ -188,14 +188,15 @@ def prepare_svhn(place: Path, args: argparse.Namespace) -> None:
     say(svhn, svhn_prepare.describe, place, args.size, done=bool(missing))
 
 
-def check_svhn_source(folders: Sequence[Path], source: Path | None, splits: Sequence[str]) -> None:
+def check_svhn_source(
+    folders: Sequence[Path], splits: Sequence[str], found: dict[str, Path]
+) -> None:
     """Check that what is there of some splits is not going to be mixed with other files.
 
     Raises:
       ValueError: if a split is there that is not the published one, but was made from other files
-        than those of `source`, or the published ones are wanted.
+        than those `found`, or the published ones are wanted, and none are.
     """
-    found = svhn_files.find(source, splits) if source else {}
     for folder in folders:
         prepared = (svhn.read_info(folder) or {"splits": {}})["splits"]
         for split, record in prepared.items():

@@ -12,6 +12,17 @@ from typing import IO
 
 from PIL import Image
 
+# How Pillow reports damaged images.
+DAMAGES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """Yield the files of an archive by their names; each is to be read at once or never.
@@ -53,14 +64,11 @@ def decode(content: bytes) -> Image.Image | None:
 
     Also a PNG that could be decoded, but whose checksums are wrong, is damaged.
     """
-    # SyntaxError and the like: how Pillow reports some damages.
-    damages = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
-    damages = (*damages, Image.DecompressionBombError)
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.verify()
         # An image that was verified cannot be decoded any more.
         with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
-    except damages:
+    except DAMAGES:
         return None

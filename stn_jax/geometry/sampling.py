@@ -19,6 +19,7 @@ from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
 _PAD = 2
+_FEW_CHANNELS = 4
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
@@ -138,11 +139,11 @@ def _bilinear(padded: jnp.ndarray, points: tuple[jnp.ndarray, ...]) -> jnp.ndarr
 def _bilinear_jvp(primals, tangents):
     (padded, points), (padded_dot, points_dot) = primals, tangents
     base, fraction = _split(points, padded.shape)
-    taps = _taps(padded, base)
+    taps = _taps(padded, base, at_once=2 if padded.shape[-1] <= _FEW_CHANNELS else 1)
     out = _interpolate(taps, fraction)
     out_dot = jnp.zeros_like(out)
     if not isinstance(padded_dot, SymbolicZero):  # Eq. 6
-        out_dot += _interpolate(_taps(padded_dot, base), fraction)
+        out_dot += _interpolate(_taps(padded_dot, base, at_once=2), fraction)
     for axis, point_dot in enumerate(points_dot):
         if not isinstance(point_dot, SymbolicZero):  # Eq. 7, from the right
             slope = _interpolate(taps, fraction, differentiate=axis)
@@ -156,7 +157,7 @@ _bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
 def _nearest(padded: jnp.ndarray, points: tuple[jnp.ndarray, ...]) -> jnp.ndarray:
     halfway = tuple(jax.lax.stop_gradient(point) + 0.5 for point in points)
     base, _ = _split(halfway, padded.shape)
-    return _gather(padded, base)
+    return _gather(padded, base)[..., 0, :]
 
 
 KERNELS: dict[str, Callable[..., jnp.ndarray]] = {"bilinear": _bilinear, "nearest": _nearest}
@@ -186,16 +187,28 @@ def _split(
     return base, fraction
 
 
-def _taps(padded: jnp.ndarray, base: list[jnp.ndarray]) -> list[jnp.ndarray]:
-    """Gather the 2^N neighbours [B, h, w, C] of each point; the first half lies left in x."""
+def _taps(padded: jnp.ndarray, base: list[jnp.ndarray], *, at_once: int = 1) -> list[jnp.ndarray]:
+    """Gather the 2^N neighbours [B, h, w, C] of each point; the first half lies left in x.
+
+    Those left and right of a point are gathered one by one, or both `at_once` (2). On CPUs both at
+    once pay for gradients, with respect to the image, as they are summed in half as many tables,
+    and to the grid with few channels; forward alone one by one is faster.
+    """
     corners = itertools.product((0, 1), repeat=len(base))
-    return [_gather(padded, base, corner) for corner in corners]
+    if at_once == 1:
+        return [_gather(padded, base, corner)[..., 0, :] for corner in corners]
+    pairs = [_gather(padded, base, corner, 2) for corner in corners if corner[0] == 0]
+    pairs = [jax.lax.split(pair, (1, 1), axis=pair.ndim - 2) for pair in pairs]
+    return [side[..., 0, :] for sides in zip(*pairs, strict=True) for side in sides]
 
 
 def _gather(
-    padded: jnp.ndarray, base: list[jnp.ndarray], corner: tuple[int, ...] = (0, 0, 0)
+    padded: jnp.ndarray,
+    base: list[jnp.ndarray],
+    corner: tuple[int, ...] = (0, 0, 0),
+    count: int = 1,
 ) -> jnp.ndarray:
-    """Read the pixels at base + corner from the flattened, padded images."""
+    """Read `count` pixels in x from base + corner on: [B, h, w, count, C]."""
     batch, *sizes, channels = padded.shape
     strides = [int(np.prod(sizes[len(sizes) - axis :])) for axis in range(len(sizes))]
     per_image = int(np.prod(sizes))
@@ -203,21 +216,27 @@ def _gather(
     # Towards a neighbour the table moves, not the index: all taps share one. And no index counts
     # from the end. Each saves some ten percent of the time on CPUs.
     first = sum(step * stride for step, stride in zip(corner, strides, strict=False))
+    cut_off = sum(strides) - first - (count - 1)
     known = isinstance(batch, int) and batch * per_image <= _MAX_INDEX
     if jax.device_count() > 1 or not known:
         # A table an image: with the batch divided among devices, each reads its own images only;
         # with images of any number, or too many for an index, there is no table of all.
-        table = padded.reshape(batch, per_image, channels)
-        return jax.vmap(_read)(table[:, first : per_image - sum(strides) + first], index)
+        table = padded.reshape(batch, per_image, channels)[:, first : per_image - cut_off]
+        return jax.vmap(lambda table, index: _read(table, index, count))(table, index)
     # One table of all images is faster: by a quarter on CPUs, where images are small.
     starts = np.arange(batch, dtype=np.int32).reshape(batch, *(1,) * len(sizes)) * per_image
-    table = padded.reshape(batch * per_image, channels)
-    return _read(table[first : batch * per_image - sum(strides) + first], index + starts)
+    table = padded.reshape(batch * per_image, channels)[first : batch * per_image - cut_off]
+    return _read(table, index + starts, count)
 
 
-def _read(table: jnp.ndarray, index: jnp.ndarray) -> jnp.ndarray:
+def _read(table: jnp.ndarray, index: jnp.ndarray, count: int) -> jnp.ndarray:
+    """Read `count` rows of a table [N, C] from each index on: [..., count, C]."""
+    numbers = jax.lax.GatherDimensionNumbers(
+        offset_dims=(index.ndim, index.ndim + 1), collapsed_slice_dims=(), start_index_map=(0,)
+    )
     # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table.
-    return table.at[index].get(mode="clip", wrap_negative_indices=False)
+    sizes = (count, table.shape[-1])
+    return jax.lax.gather(table, index[..., None], numbers, sizes, mode="clip")
 
 
 def _interpolate(
@@ -236,7 +255,7 @@ def _interpolate(
 
 def _spread(values: jnp.ndarray, channels: int) -> jnp.ndarray:
     """Give values [...] an axis of channels, of size 1 or as many."""
-    if 1 < channels <= 4:
+    if 1 < channels <= _FEW_CHANNELS:
         # The gradient of copies is a sum of slices, several times as fast on CPUs as that of a
         # broadcast: a reduction over so short an axis.
         return jnp.concatenate([values[..., None]] * channels, axis=-1)

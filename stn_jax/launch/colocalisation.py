@@ -211,6 +211,12 @@ def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:
 
 
 def _check(config: ConfigDict) -> None:
+    if config.data.distortion not in CANVASES:
+        raise ConfigError(
+            f"data.distortion={config.data.distortion!r}; there are {', '.join(CANVASES)}."
+        )
+    if config.data.digit not in range(10):
+        raise ConfigError(f"data.digit is to be 0 to 9, got {config.data.digit!r}.")
     count, batch_size = config.data.count, config.training.batch_size
     if not 2 <= batch_size <= count:
         raise ConfigError(

@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 
 from stn_jax.data import digits, distorted_mnist, mnist, mnist_addition
 from stn_jax.data.distorted_mnist import Labelled
-from stn_jax.data.distortions import DISTORTIONS
+from stn_jax.data.distortions import DISTORTIONS, Distortion
 from stn_jax.data.types import Digits
 from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.models.mnist import mnist_model
 from stn_jax.models.pure import Model, functional
 from stn_jax.training import Problem
+from stn_jax.training.errors import ConfigError
 from stn_jax.training.metrics import classification_loss, classification_measure
 
 # A config's experiment -> the module of its batches and its test set. Records of distorted MNIST,
@@ -36,8 +37,27 @@ def task_of(config: ConfigDict) -> ModuleType:
 # Scripts that open several runs in turn load their digits once.
 @cache
 def load_digits(name: str, data_dir: str) -> Digits:
-    """Load "mnist" from a folder ("": the usual one), or "sklearn"."""
-    return {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}[name]()
+    """Load "mnist" from a folder ("": the usual one), or "sklearn".
+
+    Raises:
+      ConfigError: if there are no such digits.
+    """
+    loaders = {"mnist": partial(mnist.load, data_dir or None), "sklearn": digits.load}
+    if name not in loaders:
+        raise ConfigError(f"data.digits={name!r}; there are {', '.join(loaders)}.")
+    return loaders[name]()
+
+
+def distortion_of(config: ConfigDict) -> Distortion:
+    """Return what a config distorts digits with.
+
+    Raises:
+      ConfigError: if there is no such distortion.
+    """
+    name = config.data.distortion
+    if name not in DISTORTIONS:
+        raise ConfigError(f"data.distortion={name!r}; there are {', '.join(DISTORTIONS)}.")
+    return DISTORTIONS[name]
 
 
 def splits(loaded: Digits, evaluate_on: str) -> tuple[Labelled, Labelled]:
@@ -57,7 +77,7 @@ def make_network(config: ConfigDict) -> Callable[[nnx.Rngs], nnx.Module]:
     """Return a function of the random streams that builds the network that a config describes."""
     # Fields that records do not have came later; their defaults do what was done before.
     task = task_of(config)
-    height, width, _ = DISTORTIONS[config.data.distortion].image_shape
+    height, width, _ = distortion_of(config).image_shape
     return mnist_model(
         config.model.name,
         (height, width, task.NUM_CHANNELS),
@@ -72,7 +92,7 @@ def make_network(config: ConfigDict) -> Callable[[nnx.Rngs], nnx.Module]:
 
 def make_problem(config: ConfigDict) -> Problem:
     """Build model, loss and data as a config says."""
-    task, distortion = task_of(config), DISTORTIONS[config.data.distortion]
+    task, distortion = task_of(config), distortion_of(config)
     model, loaded = make_model(config), load_digits(config.data.digits, config.runtime.data_dir)
     train, test = splits(loaded, evaluated_split(config))
     return Problem(

@@ -16,6 +16,7 @@ from stn_jax.models.pure import functional
 from stn_jax.reporting.runs import FILE_NAME, Run, read_run
 from stn_jax.training import fit
 from stn_jax.training.errors import ConfigError
+from stn_jax.training.loop import CHECKPOINTS
 from stn_jax.training.processes import several
 
 SMALL = ("R", "P", "E")  # distortions in 28x28 pixels, the size of crops
@@ -31,8 +32,9 @@ def open_encoder(
       e of Eq. 8, from crops [N, 28, 28, 1] to descriptors [N, K], and the CNN's run.
 
     Raises:
-      ConfigError: if no such network can be an encoder, if the directory holds another one, or one
-        that saw other digits, or if there is none and several processes would have to train it.
+      ConfigError: if no such network can be an encoder, if the directory holds another one, one
+        that saw other digits, or a record without a checkpoint, or if there is none and several
+        processes would have to train it.
     """
     folder = Path(config.runtime.encoder_workdir)
     wanted = encoder_config(config.encoder.selection)
@@ -40,6 +42,11 @@ def open_encoder(
         raise ConfigError(
             f"the encoder has to be a CNN for 28x28 images ({', '.join(SMALL)}); "
             f"encoder.selection={config.encoder.selection!r} is {wanted.name}."
+        )
+    if wanted.data.digits != config.data.digits:
+        raise ConfigError(
+            f"data.digits={config.data.digits!r}, and the encoder {wanted.name} is trained on "
+            f"{wanted.data.digits!r}: choose another encoder.selection."
         )
     wanted.runtime.data_dir = config.runtime.data_dir
     if config.encoder.num_steps:
@@ -78,6 +85,11 @@ def open_encoder(
             f"encoder.selection and encoder.num_steps ask for {wanted.name} of "
             f"{wanted.training.num_steps}. Set them to what is there, or give another "
             "runtime.encoder_workdir."
+        )
+    if not (folder / CHECKPOINTS).is_dir():
+        raise ConfigError(
+            f"{folder} holds the record of an encoder, but no checkpoint: remove it, and one is "
+            "trained there, or give another runtime.encoder_workdir."
         )
     build = digits.make_network(ConfigDict(run.config))
     params = open_state(functional(build), run.config, folder).params

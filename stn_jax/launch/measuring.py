@@ -59,7 +59,12 @@ def write(
       columns: its heads.
       out: the file.
       description: a sentence, the command, and what is measured, with empty lines between them.
+
+    Raises:
+      SystemExit: without rows: a file that is there stays as it is.
     """
+    if not rows:
+        sys.exit("nothing is measured: no finished run with checkpoints that this is meant for.")
     sentence, _, meaning = description.strip().split("\n\n", 2)
     table = tabulate(rows, columns, tablefmt="github", floatfmt=".2f", missingval="–")
     page = f"{sentence}\n\n{table}\n\n```text\n{meaning}\n```"

@@ -83,10 +83,12 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except RunError:
+            raise
+        except Exception as error:  # of no narrower class where Orbax finds an array cut short
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise RunError(f"{place} cannot be read: {_first_line(error)}") from error
             raise RunError(f"{place} is damaged: {_first_line(error)} {instead}") from error
-        except OSError as error:
-            raise RunError(f"{place} cannot be read: {_first_line(error)}") from error
         return TrainState(**restored.state), progress["loop"]
 
     def close(self) -> None:

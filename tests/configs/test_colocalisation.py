@@ -16,6 +16,8 @@ def test_table_5_is_twenty_runs_of_five_sets():
     published = {(digit, canvas) for (digit, _), row in TABLE_5.items() for canvas in row}
     assert cells == published and len(configs) == 20 == len({c.name for c in configs})
     assert {(c.data.count, len(c.seeds), c.margin) for c in configs} == {(100, 5, 1.0)}
+    steps = {(c.optimizer.name, c.training.batch_size, c.model.initial_scale) for c in configs}
+    assert steps == {("adam", 32, 0.36)}
 
 
 def test_selections():

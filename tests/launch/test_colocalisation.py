@@ -257,6 +257,24 @@ def test_another_encoder_than_asked_for_is_refused(tmp_path):
         colocalisation.make_problem(config, ENCODERS)
 
 
+def test_an_encoder_for_other_digits_is_not_trained(tmp_path):
+    config = config_of(tmp_path)
+    config.encoder.selection = "R,CNN,fast"
+    with pytest.raises(ConfigError, match="data.digits='sklearn', and the encoder R-CNN-fast is"):
+        colocalisation.make_problem(config, ENCODERS)
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_a_record_alone_is_no_encoder(tmp_path):
+    config = config_of(tmp_path)
+    config.encoder.num_steps = 2000
+    fingerprint = digits.load().fingerprint
+    name = ENCODERS(config.encoder.selection).name
+    write_record(tmp_path / "encoder", ("R", "CNN", ""), fingerprint=fingerprint, name=name)
+    with pytest.raises(ConfigError, match="holds the record of an encoder, but no checkpoint"):
+        colocalisation.make_problem(config, ENCODERS)
+
+
 def test_several_processes_train_no_encoder(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder, "several", lambda: True)
     with pytest.raises(ConfigError, match="there is no encoder in .* once without --distributed"):
@@ -288,13 +306,17 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path):
         ("training.batch_size", 1, "2 .a pair. to data.count, .* got 1 of 30"),
         ("training.batch_size", 31, "got 31 of 30"),
         ("restarts", 0, "networks of a set, got 0"),
+        ("data.digit", 12, "data.digit is to be 0 to 9, got 12"),
+        ("data.distortion", "RTS", "data.distortion='RTS'; there are T, TC"),
+        ("data.digits", "mnits", "data.digits='mnits'; there are mnist, sklearn"),
     ],
 )
-def test_impossible_numbers(tmp_path, field, value, message):
+def test_impossible_values_are_told_before_an_encoder_is_trained(tmp_path, field, value, message):
     config = config_of(tmp_path)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=message):
         colocalisation.make_problem(config, ENCODERS)
+    assert not (tmp_path / "encoder").exists()
 
 
 def test_more_images_than_digits(folder):

@@ -1,6 +1,7 @@
 import errno
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -75,6 +76,26 @@ def test_damage_is_named_with_what_is_there_without_it(tmp_path):
     shutil.rmtree(tmp_path / "2")
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.restore(state())[1] == {}
+    checkpoints.close()
+
+
+def test_arrays_that_are_cut_short_are_damage(tmp_path):
+    """What describes them is whole then; Orbax raises an exception of no narrower class."""
+
+    def init(key):
+        return {"w": jax.random.normal(key, (10_000, 2))}, {}
+
+    large = create_state(init, optax.adam(0.1), (4, 7))
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, large, {})
+    checkpoints.close()
+    largest = max((tmp_path / "2" / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    with largest.open("r+b") as file:
+        file.truncate(largest.stat().st_size // 2)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(RunError, match="checkpoint 2 in .* is damaged: .* continues from step 1"):
+        checkpoints.restore(large)
     checkpoints.close()
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from stn_jax.launch.cli import load_config_module
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Otherwise JAX takes most of a GPU's memory at once, and leaves PyTorch too little.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep_freed_memory()
+    # The first call is to be timed as it is without what an earlier process compiled.
+    jax.config.update("jax_enable_compilation_cache", False)
     now = described()
     out = args.out or ROOT / "results" / "benchmarks" / f"{device_name()}.json"
     report = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}

@@ -25,7 +25,6 @@ def birds_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
     batch_size = BATCH_SIZES.get(jax.default_backend(), 64)
     configs = {name.replace(",", " "): get_config(name) for name in SELECTIONS}
     yield Row(
-        "birds",
         f"batch {batch_size}",
         "forward and backward",
         {n: partial(forward_and_backward, config, batch_size) for n, config in configs.items()},

@@ -1,6 +1,8 @@
 """Peak memory of a training step, each in a process of its own."""
 
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -8,17 +10,23 @@ from ml_collections import ConfigDict
 STEPS = 5
 
 
-def peaks(config: ConfigDict) -> dict[str, float]:
+def peaks(config: ConfigDict) -> dict[str, float | None]:
     """Return the MiB that training a config's network adds, by contender.
 
     On a GPU, what the framework's allocator held at most; on a CPU, what the process grew by
-    between having imported everything and having taken some steps. Both with compilation.
+    between having imported everything and having taken some steps. Both with compilation. None of
+    a contender whose process died, as without enough memory.
     """
-    result = {}
-    for name in ("stn_jax", "PyTorch"):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            result[name] = pool.apply(_peak, (name, config)) / 2**20
-    return result
+    return {name: _in_own_process(name, config) for name in ("stn_jax", "PyTorch")}
+
+
+def _in_own_process(name: str, config: ConfigDict) -> float | None:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
+        try:
+            return pool.submit(_peak, name, config).result() / 2**20
+        except (BrokenProcessPool, MemoryError, RuntimeError):
+            return None
 
 
 def _peak(name: str, config: ConfigDict) -> int:

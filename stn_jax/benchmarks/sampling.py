@@ -53,7 +53,7 @@ def sampler_rows() -> Iterator[Row]:
             # With one channel both layouts are the same.
             layouts = list(TORCH_LAYOUTS)[: 1 if shape[-1] == 1 else None]
             for work in WORK:
-                yield sampler_row("sampler", shape, side, work, [*JAX_SAMPLERS, *layouts])
+                yield sampler_row(shape, side, work, [*JAX_SAMPLERS, *layouts])
 
 
 def scaling_rows() -> Iterator[Row]:
@@ -63,13 +63,13 @@ def scaling_rows() -> Iterator[Row]:
             names = ["stn_jax", "PyTorch"]
             for work in ("forward", "forward + both gradients"):
                 full_sum = ["full sum"] if varied == "pixels in" and work == "forward" else []
-                row = sampler_row("scaling", tuple(shape), side, work, names + full_sum)
+                row = sampler_row(tuple(shape), side, work, names + full_sum)
                 size = {"batch": shape[0], "channels": shape[-1]}.get(varied, shape[1] ** 2)
                 facts = {**row.facts, "size": size}
                 yield replace(row, case=f"{varied}: {row.case}", facts=facts)
 
 
-def sampler_row(group: str, shape: tuple[int, ...], side: int, work: str, names: list[str]) -> Row:
+def sampler_row(shape: tuple[int, ...], side: int, work: str, names: list[str]) -> Row:
     """Return a row on sampling an image of a shape at side x side points of rotated grids."""
     wanted = WORK[work]
     contenders = {}
@@ -86,7 +86,7 @@ def sampler_row(group: str, shape: tuple[int, ...], side: int, work: str, names:
     if wanted:
         traffic += output + sum((image, grid)[i] for i in wanted)
     size = "" if side == shape[1] else f" -> {side}x{side}"
-    return Row(group, f"{list(shape)}{size}", work, contenders, {"bytes": traffic})
+    return Row(f"{list(shape)}{size}", work, contenders, {"bytes": traffic})
 
 
 @lru_cache(maxsize=1)
@@ -195,7 +195,7 @@ def grid_rows() -> Iterator[Row]:
             contenders = {"stn_jax": partial(_jax_grid, transform, theta, cotangent, work)}
             if name in pytorch.GRIDS:
                 contenders["PyTorch"] = partial(_torch_grid, name, theta, cotangent, work)
-            yield Row("grid", name, work, contenders)
+            yield Row(name, work, contenders)
 
 
 def _jax_grid(transform, theta: np.ndarray, cotangent: np.ndarray, work: str) -> Contender:
@@ -225,7 +225,7 @@ def copy_rows() -> Iterator[Row]:
     """Yield reading and writing an array much larger than any cache: what memory can give."""
     count = 2**28 if jax.default_backend() == "gpu" else 2**26
     case, facts = f"{count // 2**18} MiB", {"bytes": 2 * 4 * count}
-    yield Row("copy", case, "add 1 in place", {"stn_jax": partial(_add_one, count)}, facts)
+    yield Row(case, "add 1 in place", {"stn_jax": partial(_add_one, count)}, facts)
 
 
 def _add_one(count: int) -> Contender:

@@ -41,7 +41,7 @@ def svhn_rows(get_config: Callable[[str], ConfigDict]) -> Iterator[Row]:
             name: partial(forward_and_backward, get_config(f"{model},{size}px"), batch_size)
             for name, model in MODELS.items()
         }
-        yield Row("svhn", f"{size} px, batch {batch_size}", "forward and backward", contenders)
+        yield Row(f"{size} px, batch {batch_size}", "forward and backward", contenders)
 
 
 def forward_and_backward(config: ConfigDict, batch_size: int) -> Contender:
@@ -57,7 +57,7 @@ def input_rows() -> Iterator[Row]:
     """Yield reading batches of the paper's size ahead of the steps, at each size of the crops."""
     for size in SIZES:
         contenders = {"stn_jax": partial(reading, size)}
-        yield Row("input", f"{size} px, batch {BATCH_SIZE}", "read a batch", contenders)
+        yield Row(f"{size} px, batch {BATCH_SIZE}", "read a batch", contenders)
 
 
 def reading(size: int) -> Contender:

@@ -39,14 +39,12 @@ class Row:
     """Several contenders for the same work.
 
     Attributes:
-      group: the table that the row belongs to.
       case: sizes, or names of models.
       work: what of it is done.
       contenders: by name, functions that build them: a row that is not timed costs nothing.
       facts: what else is known of the work, such as the bytes that it has to move.
     """
 
-    group: str
     case: str
     work: str
     contenders: dict[str, Callable[[], Contender]]

@@ -44,7 +44,7 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
             contenders["torch.compile"] = partial(torch_step, config, compiled=True)
         # Ours takes several in one call, as in training.
         facts = {"steps_per_call": config.runtime.steps_per_call}
-        yield Row("step", model.replace(",", " "), "training step", contenders, facts)
+        yield Row(model.replace(",", " "), "training step", contenders, facts)
 
 
 def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Row]:
@@ -57,7 +57,7 @@ def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Ro
             config.runtime.vmap_seeds = vmapped
             work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
             case, facts = selection.replace(",", " "), {"seeds": seeds}
-            yield Row("throughput", case, work, {"stn_jax": partial(jax_step, config)}, facts)
+            yield Row(case, work, {"stn_jax": partial(jax_step, config)}, facts)
 
 
 def crop_rows() -> Iterator[Row]:
@@ -76,7 +76,7 @@ def crop_rows() -> Iterator[Row]:
             "stn_jax": partial(Contender, partial(compiled, params), jax.block_until_ready)
         }
         facts = {"flops": compiled.cost_analysis()["flops"]}
-        yield Row("crop", f"{side}x{side}", "forward and backward", contenders, facts)
+        yield Row(f"{side}x{side}", "forward and backward", contenders, facts)
 
 
 def _cropping_network(rngs: nnx.Rngs, *, side: int) -> TransformedClassifier:

@@ -25,7 +25,7 @@ TITLES = {
     "input": "Reading house numbers from disk ahead of the steps, in eight threads",
     "birds": "Networks of birds: what 448 px and transformers cost",
     "scaling": "How sampling scales",
-    "memory": "Peak memory of training steps on R",
+    "memory": "Peak memory of training steps on R: what a process grows by, compiling included",
     "throughput": "Training steps of Table 1 by steps a call and seeds a program",
     "copy": "What memory can give",
 }
@@ -167,7 +167,10 @@ def _crop_table(report: Report, group: str) -> str:
 def _memory_table(report: Report, group: str) -> str:
     rows = report[group]["rows"]
     names = list(rows[0]["mib"])
-    body = [[row["case"], *(f"{row['mib'][name]:.0f}" for name in names)] for row in rows]
+    body = [
+        [row["case"], *(FAILED if row["mib"][n] is None else f"{row['mib'][n]:.0f}" for n in names)]
+        for row in rows
+    ]
     return tabulate(
         body, ["", *(f"{n}, MiB" for n in names)], tablefmt="github", disable_numparse=True
     )

@@ -26,7 +26,7 @@ def test_samplers_give_the_same_values_and_gradients(work):
     # Not dm_pix, which fades nothing out: within a pixel of the border it differs.
     names = [name for name in sampling.SAMPLERS if name != "dm_pix"]
     names += sampling.TORCH_LAYOUTS
-    row = sampling.sampler_row("sampler", (3, 9, 7, 2), 8, work, names)
+    row = sampling.sampler_row((3, 9, 7, 2), 8, work, names)
     with jax.numpy_rank_promotion("allow"):  # The other samplers rely on it.
         results = {name: build().call() for name, build in row.contenders.items()}
     expected = [np.asarray(leaf) for leaf in jax.tree.leaves(results.pop("stn_jax"))]
@@ -61,7 +61,7 @@ def test_the_bytes_are_those_of_the_arrays():
         "forward + both gradients": 2 * image + 2 * points + 2 * output,
     }
     for work, count in expected.items():
-        row = sampling.sampler_row("sampler", (3, 9, 7, 2), 8, work, [])
+        row = sampling.sampler_row((3, 9, 7, 2), 8, work, [])
         assert row.facts == {"bytes": count}
 
 

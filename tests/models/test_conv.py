@@ -49,6 +49,17 @@ def value_and_gradients(conv):
     return compute
 
 
+@pytest.mark.parametrize(
+    ("platform", "ours_is_used"), [("cpu", True), ("cuda", False), ("tpu", False)]
+)
+def test_it_is_xla_s_own_but_on_cpus(platform, ours_is_used):
+    x, kernel, dy = arrays((10, 10), (4, 4), 5, 3)
+    traced = jax.jit(value_and_gradients(conv2d)).trace(x, kernel, dy)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.convolution") == (0 if ours_is_used else 3)
+    assert ("stablehlo.dot_general" in text) == ours_is_used
+
+
 xla = jax.jit(value_and_gradients(xla_conv))
 
 

@@ -22,8 +22,8 @@ paper       A.5: SGD, 400k iterations of batch 128, learning rate 0.01 divided b
             taken off. Batches are drawn with replacement. Weight decay acts on all parameters, the
             identity that the transformers start from included.
 reduced     Not Table 2: a quarter of the filters and units, small images, no dropout, Adam with
-            cosine decay, the one transformer at 0.3 of the rate of the rest, the four at the same,
-            for two CPU cores and a few thousand numbers.
+            cosine decay, for two CPU cores and a few thousand numbers. Four transformers learn at
+            the rate of the rest, one alone at 0.3 of it.
             `crops` are the crops at half their size; on `canvases` they stand at random places and
             scales, and have to be found first.
 

@@ -217,10 +217,10 @@ def _gather(
     # from the end. Each saves some ten percent of the time on CPUs.
     first = sum(step * stride for step, stride in zip(corner, strides, strict=False))
     cut_off = sum(strides) - first - (count - 1)
-    known = isinstance(batch, int) and batch * per_image <= _MAX_INDEX
+    known = isinstance(batch, int) and 0 < batch * per_image <= _MAX_INDEX
     if jax.device_count() > 1 or not known:
         # A table an image: with the batch divided among devices, each reads its own images only;
-        # with images of any number, or too many for an index, there is no table of all.
+        # with images of any number, none, or too many for an index, there is no table of all.
         table = padded.reshape(batch, per_image, channels)[:, first : per_image - cut_off]
         return jax.vmap(lambda table, index: _read(table, index, count))(table, index)
     # One table of all images is faster: by a quarter on CPUs, where images are small.

@@ -25,7 +25,7 @@ TITLES = {
     "input": "Reading house numbers from disk ahead of the steps, in eight threads",
     "birds": "Networks of birds: what 448 px and transformers cost",
     "scaling": "How sampling scales",
-    "memory": "Peak memory of training steps on R: what a process grows by, compiling included",
+    "memory": "Peak memory of training steps on R, compiling included",
     "throughput": "Training steps of Table 1 by steps a call and seeds a program",
     "copy": "What memory can give",
 }

@@ -237,7 +237,7 @@ LAYOUTS = {
         place=_digit_place,
         others={
             "ink_error": "boxes in % that are wrong against the ink's own box instead, some 20 px "
-            "of the 28, which one around all 28 overlaps by half at most"
+            "of the 28, which one around all 28 overlaps by about half at most"
         },
     ),
     "mnist_3d": Layout("3-D MNIST", "mnist_3d", "Toy volumes", MNIST_3D, MNIST_3D_NOTES),

@@ -492,3 +492,5 @@ def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kern
 def test_nothing_is_sampled_to_nothing(shape):
     grid = jnp.zeros((shape[0], 3, 3, 2))
     assert geometry.sample(jnp.zeros(shape), grid).shape == (shape[0], 3, 3, shape[-1])
+    gradients = jax.grad(lambda u, g: geometry.sample(u, g).sum(), (0, 1))(jnp.zeros(shape), grid)
+    assert [gradient.shape for gradient in gradients] == [shape, grid.shape]

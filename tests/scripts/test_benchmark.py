@@ -169,4 +169,4 @@ def test_what_a_report_says(report):
     assert "| R FCN | 1,000 | 10 steps, 1 | 417" in text
     assert "take 6 minutes" in text
     assert "Measured on X1 (Y2, 3 cores); jax 1.2; code 0123456789ab, 2026-01-02." in text
-    assert "compiling included\n\nNot measured." in text
+    assert "## Peak memory of training steps on R, compiling included\n\nNot measured." in text

@@ -6,6 +6,7 @@ widths, Adam is the fused one, nothing is copied to the host, and constant parts
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch._inductor.config
 from torch import nn
 from torch.nn import functional as F
 
-from stn_jax.geometry import control_identity, regular_grid, tps_grid
+from stn_jax.geometry import TRANSFORMS, regular_grid
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # As JAX does by default, networks on a GPU multiply in TF32; so do these grids, unlike ours.
@@ -24,24 +25,35 @@ OPTIONS = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": True}
 
 
 class AffineGrid(nn.Module):
-    """Affine grids by PyTorch's own generator."""
+    """Affine grids by PyTorch's own generator, of any family that gives it matrices."""
 
-    identity = np.array([1, 0, 0, 0, 1, 0], np.float32)
-
-    def __init__(self, size: int):
+    def __init__(self, size: int, to_matrix: Callable[[torch.Tensor], torch.Tensor] | None = None):
         super().__init__()
         self.size = size
+        self.to_matrix = to_matrix or (lambda theta: theta)
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return grids [B, H, W, 2] of theta [B, 6]."""
+        """Return grids [B, H, W, 2] of theta [B, P]."""
         shape = [theta.shape[0], 1, self.size, self.size]
-        return F.affine_grid(theta.view(-1, 2, 3), shape, align_corners=True)
+        return F.affine_grid(self.to_matrix(theta).view(-1, 2, 3), shape, align_corners=True)
+
+
+def attention_matrix(theta: torch.Tensor) -> torch.Tensor:
+    """Return the affine theta [B, 6] of scale and translation [B, 3]."""
+    scale, x, y = theta.unbind(1)
+    zero = torch.zeros_like(scale)
+    return torch.stack([scale, zero, x, zero, scale, y], dim=1)
+
+
+def similarity_matrix(theta: torch.Tensor) -> torch.Tensor:
+    """Return the affine theta [B, 6] of angle, scale and translation [B, 4]."""
+    angle, scale, x, y = theta.unbind(1)
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    return torch.stack([cos, -sin, x, sin, cos, y], dim=1)
 
 
 class ProjectiveGrid(nn.Module):
     """Projective grids: one matrix product and a division."""
-
-    identity = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
 
     def __init__(self, size: int):
         super().__init__()
@@ -57,16 +69,15 @@ class ProjectiveGrid(nn.Module):
         return (mapped[..., :2] / mapped[..., 2:]).view(-1, self.size, self.size, 2)
 
 
-class SplineGrid(nn.Module):
-    """Thin plate spline grids: one matrix product with the constant basis."""
+class ControlledGrid(nn.Module):
+    """Grids of 4x4 control points: one matrix product with the constant basis of a transform."""
 
-    identity = control_identity(4)
-
-    def __init__(self, size: int):
+    def __init__(self, size: int, transform: str):
         super().__init__()
         self.size = size
         # The grid is linear in theta: what each control point adds at every target point.
-        basis = np.asarray(tps_grid(np.eye(32, dtype=np.float32)[:16], (size, size))[..., 0])
+        points = np.eye(32, dtype=np.float32)[:16]
+        basis = np.asarray(TRANSFORMS[transform].grid(points, (size, size))[..., 0])
         basis = basis.reshape(16, -1).T.copy()
         self.register_buffer("basis", torch.tensor(basis, device=DEVICE))
 
@@ -76,7 +87,14 @@ class SplineGrid(nn.Module):
         return points.view(-1, self.size, self.size, 2)
 
 
-GRIDS = {"affine": AffineGrid, "projective": ProjectiveGrid, "tps": SplineGrid}
+GRIDS: dict[str, Callable[[int], nn.Module]] = {
+    "attention": partial(AffineGrid, to_matrix=attention_matrix),
+    "affine": AffineGrid,
+    "projective": ProjectiveGrid,
+    "tps": partial(ControlledGrid, transform="tps"),
+    "piecewise_affine": partial(ControlledGrid, transform="piecewise_affine"),
+    "rotation_scale_translation": partial(AffineGrid, to_matrix=similarity_matrix),
+}
 
 
 class Transformer(nn.Module):
@@ -86,7 +104,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.localisation = localisation
         self.grid = GRIDS[transform](size)
-        identity = torch.tensor(self.grid.identity)
+        identity = torch.tensor(TRANSFORMS[transform].identity)
         self.regression = nn.Linear(features, identity.numel())
         nn.init.zeros_(self.regression.weight)
         self.regression.bias.data.copy_(identity)
@@ -166,7 +184,21 @@ def wait(_: object) -> None:
         torch.cuda.synchronize()
 
 
-def compiled(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Return the step through torch.compile, compiled anew whatever earlier runs left behind."""
+def compiled(
+    step: Callable[[], torch.Tensor], *, graphs: bool = False
+) -> Callable[[], torch.Tensor]:
+    """Return the step through torch.compile, compiled anew whatever earlier runs left behind.
+
+    `graphs` lets it record CUDA graphs, which spare a GPU the launch of every kernel.
+    """
     torch._inductor.config.force_disable_caches = True
-    return torch.compile(step)
+    if not graphs:
+        return torch.compile(step)
+    replayed = torch.compile(step, mode="reduce-overhead")
+
+    def call() -> torch.Tensor:
+        # What the last call's graphs gave may be overwritten.
+        torch.compiler.cudagraph_mark_step_begin()
+        return replayed()
+
+    return call

@@ -42,6 +42,10 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
         contenders = {"stn_jax": partial(jax_step, config), "PyTorch": partial(torch_step, config)}
         if compiled:
             contenders["torch.compile"] = partial(torch_step, config, compiled=True)
+            if jax.default_backend() == "gpu":
+                contenders["torch.compile, CUDA graphs"] = partial(
+                    torch_step, config, compiled=True, graphs=True
+                )
         # Ours takes several in one call, as in training.
         facts = {"steps_per_call": config.runtime.steps_per_call}
         yield Row(model.replace(",", " "), "training step", contenders, facts)
@@ -67,14 +71,14 @@ def crop_rows() -> Iterator[Row]:
         model = functional(partial(_cropping_network, side=side))
         params, state = model.init(jax.random.key(0))
 
-        def loss(params, state=state, model=model):
+        def loss(params, state, images, model=model):
             (logits, _), _ = model.apply(params, state, images)
             return jnp.mean(logits**2)
 
-        compiled = jax.jit(jax.value_and_grad(loss)).lower(params).compile()
-        contenders = {
-            "stn_jax": partial(Contender, partial(compiled, params), jax.block_until_ready)
-        }
+        inputs = params, state, images
+        compiled = jax.jit(jax.value_and_grad(loss)).lower(*inputs).compile()
+        call = partial(compiled, *inputs)
+        contenders = {"stn_jax": partial(Contender, call, jax.block_until_ready)}
         facts = {"flops": compiled.cost_analysis()["flops"]}
         yield Row(f"{side}x{side}", "forward and backward", contenders, facts)
 
@@ -111,11 +115,11 @@ def jax_step(config: ConfigDict) -> Contender:
     return Contender(call, jax.block_until_ready, units=config.runtime.steps_per_call)
 
 
-def torch_step(config: ConfigDict, *, compiled: bool = False) -> Contender:
+def torch_step(config: ConfigDict, *, compiled: bool = False, graphs: bool = False) -> Contender:
     """Return PyTorch's training step of the same network on R."""
     model = torch_network(config)
     step = pytorch.training_step(model, *_digits(), batch_size=config.training.batch_size)
-    return Contender(pytorch.compiled(step) if compiled else step, pytorch.wait)
+    return Contender(pytorch.compiled(step, graphs=graphs) if compiled else step, pytorch.wait)
 
 
 def torch_network(config: ConfigDict) -> torch.nn.Module:

@@ -82,9 +82,10 @@ class SpatialTransformer(nnx.Module):
 
         Returns:
           The warped map, [B, H', W', C] or [B, D', H', W', C], in x's dtype, and theta [B, P],
-          float32.
+          float32 (or float64).
         """
-        theta = self.regression(self.localisation(x)).astype(jnp.float32)
+        theta = self.regression(self.localisation(x))
+        theta = theta.astype(jnp.promote_types(theta.dtype, jnp.float32))
         shape = x.shape[1:-1] if self.output_shape is None else self.output_shape
         grid = self.transform.grid(theta, shape, align_corners=self.align_corners)
         warped = sample(
@@ -127,7 +128,7 @@ class ParallelTransformers(nnx.Module):
 
         Returns:
           The warped maps [B, H', W', N * C], all channels of the first transformer first, and
-          theta [B, N, P], float32.
+          theta [B, N, P], float32 (or float64).
         """
         warped, theta = zip(*(member(x) for member in self.members), strict=True)
         return jnp.concatenate(warped, axis=-1), jnp.stack(theta, axis=1)

@@ -1,7 +1,10 @@
 """Contenders must do the same work, or their times mean nothing."""
 
+import math
+
 import jax
 import numpy as np
+import optax
 import pytest
 
 from configs.distorted_mnist import get_config
@@ -86,13 +89,63 @@ def test_grids_are_the_same(name):
     np.testing.assert_allclose(theirs, transform.grid(theta, (11, 11)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", training.MODELS)
-def test_networks_have_the_same_parameters(model):
-    config = get_config(f"R,{model}")
-    params = jax.eval_shape(make_model(config).init, jax.random.key(0))[0]
-    ours = sorted(leaf.size for leaf in jax.tree.leaves(params))
-    theirs = training.torch_network(config).parameters()
-    assert sorted(parameter.numel() for parameter in theirs) == ours
+# Names in a tree of our parameters, as inputs meet them.
+ORDER = ["transformer", "localisation", "conv1", "conv2", "hidden", "0", "1", "2"]
+ORDER += ["hidden1", "hidden2", "regression", "classifier", "kernel", "bias"]
+
+
+def in_pytorchs_order(params):
+    """Return a network's weights as PyTorch orders and lays them out."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    leaves.sort(key=lambda leaf: [ORDER.index(str(key.key)) for key in leaf[0]])
+    result, filters = [], None
+    for leaf in (np.asarray(leaf) for _, leaf in leaves):
+        if leaf.ndim == 4:
+            filters = leaf.shape[-1]
+            leaf = leaf.transpose(3, 2, 0, 1)
+        elif leaf.ndim == 2:
+            if filters:  # Maps are flattened as [H, W, C] here, as [C, H, W] there.
+                side = math.isqrt(len(leaf) // filters)
+                maps = leaf.reshape(side, side, filters, -1)
+                leaf, filters = maps.transpose(2, 0, 1, 3).reshape(leaf.shape), None
+            leaf = leaf.T
+        result.append(leaf)
+    return result
+
+
+@pytest.mark.parametrize("selection", training.MODELS)
+def test_networks_are_the_same(selection):
+    config = get_config(f"R,{selection}")
+    config.model.num_params = 50_000
+    model, rng = make_model(config), np.random.default_rng(0)
+    images, labels = rng.random((3, 28, 28, 1)), np.array([1, 0, 7])
+
+    def loss_and_logits(params):
+        (logits, _), _ = model.apply(params, state, images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.05), params)
+    if "transformer" in params:
+        regression = params["transformer"]["regression"]
+        regression["bias"] += geometry.get_transform(config.model.transform).identity
+    # In double precision: rounding decides no maximum, and no pixel that a point falls into.
+    with jax.enable_x64(True):
+        gradients, logits = jax.jit(jax.grad(loss_and_logits, has_aux=True))(params)
+    assert logits.dtype == np.float64
+    theirs = training.torch_network(config).double()
+    parameters, weights = list(theirs.parameters()), in_pytorchs_order(params)
+    assert [tuple(p.shape) for p in parameters] == [w.shape for w in weights]
+    with torch.no_grad():
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.copy_(torch.tensor(weight.copy()))
+    their_logits = theirs(torch.tensor(images.transpose(0, 3, 1, 2)))
+    torch.nn.functional.cross_entropy(their_logits, torch.tensor(labels)).backward()
+    np.testing.assert_allclose(their_logits.detach(), logits, rtol=1e-5, atol=1e-5)
+    for parameter, gradient in zip(parameters, in_pytorchs_order(gradients), strict=True):
+        scale = np.abs(gradient).max()
+        assert scale > 0
+        np.testing.assert_allclose(parameter.grad, gradient, atol=1e-3 * scale)
 
 
 def test_pytorchs_step_trains():

@@ -144,12 +144,20 @@ def report():
         "step": group(
             row("CNN", facts={"steps_per_call": 10}, stn_jax=times(20), PyTorch=times(10)),
             row("ST-CNN Aff", facts={"steps_per_call": 10}, stn_jax=times(25), PyTorch=times(30)),
+            row(
+                "ST-CNN TPS",
+                facts={"steps_per_call": 10},
+                stn_jax=times(27),
+                **{"PyTorch": times(30), "torch.compile": times(9)},
+            ),
         ),
         "throughput": group(
             *(
                 row("R FCN", f"{n} steps, {seeds}", {"seeds": seeds}, stn_jax=times(ms))
                 for n, seeds, ms in ((1, 1, 2), (10, 1, 1), (1, 3, 4), (10, 3, 2.4))
-            )
+            ),
+            row("R CNN", "1 steps, 1", {"seeds": 1}, stn_jax=times(4)),
+            row("R CNN", "1 steps, 3", {"seeds": 3}, stn_jax=times(16)),
         ),
     }
 
@@ -159,14 +167,16 @@ def test_what_a_report_says(report):
     assert "| 1 (1 to 1) | 4 (4 to 4) | not measured | 0.25 " in text
     # 1 GB in 1 ms is half of 2 TB/s; what fits a cache says nothing.
     assert "2,000 GB/s" in text and text.count("| 50 %") == 2 and text.count("| – |") == 2
-    # The faster of PyTorch's layouts counts.
+    # The faster of PyTorch's layouts counts, and what it compiles.
     assert "| 1 (1 to 1) | 4 (4 to 4) | 2 (2 to 2) | 0.50 " in text
+    assert "| 27 (27 to 27) | 30 (30 to 30) | 9 (9 to 9) | 3.00 |" in text
     assert "Failed:\n\n- [3], forward, stn_jax: X: y" in text
     assert "| [2] " in text and "not measured" in text
     assert "| ST-CNN Aff | 1.25 | 3.00 |" in text
     assert "stn_jax takes 10 steps in one call" in text
-    # 10 steps a call are faster for both; 2.4 ms times 150,000 steps.
+    # 10 steps a call are faster for both; 2.4 ms times 150,000 steps. The CNN's three seeds are
+    # faster one after the other: three times 4 ms.
     assert "| R FCN | 1,000 | 10 steps, 1 | 417" in text
-    assert "take 6 minutes" in text
+    assert "These 2 models, 150,000 iterations and three seeds each, take 36 minutes" in text
     assert "Measured on X1 (Y2, 3 cores); jax 1.2; code 0123456789ab, 2026-01-02." in text
     assert "## Peak memory of training steps on R, compiling included\n\nNot measured." in text

@@ -254,12 +254,18 @@ def _interpolate(
 
 
 def _spread(values: jnp.ndarray, channels: int) -> jnp.ndarray:
-    """Give values [...] an axis of channels, of size 1 or as many."""
-    if 1 < channels <= _FEW_CHANNELS:
-        # The gradient of copies is a sum of slices, several times as fast on CPUs as that of a
-        # broadcast: a reduction over so short an axis.
-        return jnp.concatenate([values[..., None]] * channels, axis=-1)
-    return values[..., None]
+    """Give values [...] an axis of channels, of size 1 or as many.
+
+    What counts is the gradient, a sum over channels: as a broadcast's it is a reduction over the
+    last axis, which CPUs add up number by number. That of copies is a sum of slices, for few
+    channels several times as fast; that of a product with ones is a matrix product, for others.
+    """
+    values = values[..., None]
+    if channels <= 1:
+        return values
+    if channels <= _FEW_CHANNELS:
+        return jnp.concatenate([values] * channels, axis=-1)
+    return jnp.matmul(values, jnp.ones((1, channels), values.dtype), precision="highest")
 
 
 def check_options(kernel: str, padding: str) -> None:

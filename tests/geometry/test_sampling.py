@@ -76,6 +76,8 @@ def test_equals_torch(image_shape, grid_shape, kernel, padding, align_corners):
         ((1, 1, 5, 3), (1, 2, 3, 2), True),  # one row
         ((1, 5, 1, 3), (1, 2, 3, 2), False),  # one column
         ((1, 3, 1, 4, 2), (1, 2, 2, 5, 3), True),
+        ((2, 6, 5, 4), (2, 3, 4, 2), True),
+        ((2, 6, 5, 9), (2, 3, 4, 2), False),  # many channels
     ],
 )
 def test_any_sizes(image_shape, grid_shape, align_corners):
@@ -273,16 +275,17 @@ def test_any_kernel_can_join_the_table(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("shape", "padding", "order"), [((4, 5), "border", 2), ((3, 2, 3), "zeros", 1)]
+    ("shape", "channels", "padding", "order"),
+    [((4, 5), 2, "border", 2), ((4, 5), 7, "zeros", 2), ((3, 2, 3), 2, "zeros", 1)],
 )
-def test_numeric_gradients(shape, padding, order):
+def test_numeric_gradients(shape, channels, padding, order):
     with jax.enable_x64(True):
         dims = len(shape)
         # Off the kinks, but on halves too: these are snapped, and must stay differentiable.
         random = np.random.default_rng(0)
         steps = random.choice([-0.6, 0.2, 0.5, 0.8, 1.5, 1.7], (2, *[2] * dims, dims))
         grid = jnp.asarray(oracles.normalised(steps, shape, True))
-        image = jnp.asarray(random.normal(size=(2, *shape, 2)))
+        image = jnp.asarray(random.normal(size=(2, *shape, channels)))
         check_grads(functools.partial(sample, padding=padding), (image, grid), order=order)
 
 
@@ -488,7 +491,7 @@ def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kern
     assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= 10 * 11
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (2, 4, 5, 0)])
+@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (0, 4, 5, 9), (2, 4, 5, 0)])
 def test_nothing_is_sampled_to_nothing(shape):
     grid = jnp.zeros((shape[0], 3, 3, 2))
     assert geometry.sample(jnp.zeros(shape), grid).shape == (shape[0], 3, 3, shape[-1])

@@ -1,13 +1,15 @@
 """Differentiable image sampling (Sect. 3.3): nearest and bilinear, in two or three dimensions.
 
-How it works: the image is padded by two pixels on every side and flattened, each output point
-gathers the 2^N taps around it, and the taps are interpolated axis by axis. Because whatever lies
-further out equals the padding, clipping the *tap index* is all that the border needs: no masks,
-and clipped points get gradient 0 since their taps are equal.
+How it works: the image continues by two pixels on every side, each output point gathers the 2^N
+taps around it, and the taps are interpolated axis by axis. Because whatever lies further out equals
+the last of these pixels, clipping the *tap index* is all that the border needs, and clipped points
+get gradient 0 since their taps are equal. With few channels the image is padded; with many, where
+that costs more, the taps that lie outside are read elsewhere, or are 0.
 """
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,9 @@ from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
 _PAD = 2
+# What is faster depends on the channels; where it turns was measured on CPUs.
 _FEW_CHANNELS = 4
+_MANY_CHANNELS = 16
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
@@ -77,35 +81,14 @@ def sample(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    extend, fold = PADDINGS[padding]
-    if fold:
+    if padding == "reflection":
         sizes = shape[::-1]
         points = tuple(
-            fold(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
+            _reflect(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
         )
-    padded = extend(image.astype(at_least_float32(image.dtype)), align_corners)
-    return KERNELS[kernel](padded, points).astype(image.dtype)
-
-
-def _extend_zeros(image: jnp.ndarray, _: bool) -> jnp.ndarray:
-    # On CPUs merging x and channels halves the time: the loop over few channels costs more.
-    *outer, width, channels = image.shape
-    around = [(_PAD, _PAD)] * (len(outer) - 1)
-    widths = [(0, 0), *around, (_PAD * channels, _PAD * channels)]
-    padded = jnp.pad(image.reshape(*outer, width * channels), widths)
-    return padded.reshape(*padded.shape[:-1], width + 2 * _PAD, channels)
-
-
-def _extend(image: jnp.ndarray, mode: str) -> jnp.ndarray:
-    return jnp.pad(image, [(0, 0), *[(_PAD, _PAD)] * (image.ndim - 2), (0, 0)], mode=mode)
-
-
-def _extend_border(image: jnp.ndarray, _: bool) -> jnp.ndarray:
-    return _extend(image, "edge")
-
-
-def _extend_reflection(image: jnp.ndarray, align_corners: bool) -> jnp.ndarray:
-    return _extend(image, "reflect" if align_corners else "symmetric")
+    mode = PADDINGS[padding](align_corners)
+    image_dtype, image = image.dtype, image.astype(at_least_float32(image.dtype))
+    return KERNELS[kernel](image, points, mode).astype(image_dtype)
 
 
 def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
@@ -121,29 +104,29 @@ def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
     return jnp.where(jnp.abs(point - (size - 1) / 2) <= (size + 1) / 2, point, mirrored)
 
 
-# Name -> how the image continues by `_PAD` pixels, and what becomes of points further out, if
-# anything. Reading 0 outside is the literal sum of Eq. 3.
-PADDINGS: dict[str, tuple[Callable[..., jnp.ndarray], Callable[..., jnp.ndarray] | None]] = {
-    "zeros": (_extend_zeros, None),
-    "border": (_extend_border, None),
-    "reflection": (_extend_reflection, _reflect),
+# Name -> how the image continues, as a mode of NumPy's `pad`, with and without `align_corners`.
+# Reading 0 outside is the literal sum of Eq. 3.
+PADDINGS: dict[str, Callable[[bool], str]] = {
+    "zeros": lambda _: "constant",
+    "border": lambda _: "edge",
+    "reflection": lambda align_corners: "reflect" if align_corners else "symmetric",
 }
 
 
-@jax.custom_jvp
-def _bilinear(padded: jnp.ndarray, points: tuple[jnp.ndarray, ...]) -> jnp.ndarray:
-    base, fraction = _split(points, padded.shape)
-    return _interpolate(_taps(padded, base), fraction)
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _bilinear(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
+    base, fraction = _split(points, image.shape)
+    return _interpolate(_taps(image, base, mode), fraction)
 
 
-def _bilinear_jvp(primals, tangents):
-    (padded, points), (padded_dot, points_dot) = primals, tangents
-    base, fraction = _split(points, padded.shape)
-    taps = _taps(padded, base, at_once=2 if padded.shape[-1] <= _FEW_CHANNELS else 1)
+def _bilinear_jvp(mode, primals, tangents):
+    (image, points), (image_dot, points_dot) = primals, tangents
+    base, fraction = _split(points, image.shape)
+    taps = _taps(image, base, mode, at_once=2 if image.shape[-1] <= _FEW_CHANNELS else 1)
     out = _interpolate(taps, fraction)
     out_dot = jnp.zeros_like(out)
-    if not isinstance(padded_dot, SymbolicZero):  # Eq. 6
-        out_dot += _interpolate(_taps(padded_dot, base, at_once=2), fraction)
+    if not isinstance(image_dot, SymbolicZero):  # Eq. 6
+        out_dot += _interpolate(_taps(image_dot, base, mode, at_once=2), fraction)
     for axis, point_dot in enumerate(points_dot):
         if not isinstance(point_dot, SymbolicZero):  # Eq. 7, from the right
             slope = _interpolate(taps, fraction, differentiate=axis)
@@ -154,24 +137,25 @@ def _bilinear_jvp(primals, tangents):
 _bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
 
 
-def _nearest(padded: jnp.ndarray, points: tuple[jnp.ndarray, ...]) -> jnp.ndarray:
+def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
     halfway = tuple(jax.lax.stop_gradient(point) + 0.5 for point in points)
-    base, _ = _split(halfway, padded.shape)
-    return _gather(padded, base)[..., 0, :]
+    base, _ = _split(halfway, image.shape)
+    return _reader(image, base, mode)((0,) * len(base))[..., 0, :]
 
 
+# Name -> function of the image, its points in pixels, and how it continues.
 KERNELS: dict[str, Callable[..., jnp.ndarray]] = {"bilinear": _bilinear, "nearest": _nearest}
 
 
 def _split(
-    points: tuple[jnp.ndarray, ...], padded_shape: tuple[int, ...]
+    points: tuple[jnp.ndarray, ...], image_shape: tuple[int, ...]
 ) -> tuple[list[jnp.ndarray], list[jnp.ndarray]]:
     """Return the index left of each point by coordinate, and how far right of it the point lies.
 
-    Indices lie in the padded image, with room for the right-hand neighbour; fractions in [0, 1).
-    A point within rounding error of an index counts as exactly there.
+    Indices count from the first pixel of the padding, and leave room for the right-hand neighbour;
+    fractions are in [0, 1). A point within rounding error of an index counts as exactly there.
     """
-    sizes = padded_shape[-2:0:-1]
+    sizes = (size + 2 * _PAD for size in image_shape[-2:0:-1])
     base, fraction = [], []
     for point, size in zip(points, sizes, strict=True):
         rounding = float(4 * jnp.finfo(point.dtype).eps * size)
@@ -187,45 +171,107 @@ def _split(
     return base, fraction
 
 
-def _taps(padded: jnp.ndarray, base: list[jnp.ndarray], *, at_once: int = 1) -> list[jnp.ndarray]:
+def _taps(
+    image: jnp.ndarray, base: list[jnp.ndarray], mode: str, *, at_once: int = 1
+) -> list[jnp.ndarray]:
     """Gather the 2^N neighbours [B, h, w, C] of each point; the first half lies left in x.
 
     Those left and right of a point are gathered one by one, or both `at_once` (2). On CPUs both at
     once pay for gradients, with respect to the image, as they are summed in half as many tables,
-    and to the grid with few channels; forward alone one by one is faster.
+    and to the grid with few channels; forward alone one by one is faster, as are many channels.
     """
+    read = _reader(image, base, mode)
     corners = itertools.product((0, 1), repeat=len(base))
-    if at_once == 1:
-        return [_gather(padded, base, corner)[..., 0, :] for corner in corners]
-    pairs = [_gather(padded, base, corner, 2) for corner in corners if corner[0] == 0]
+    if at_once == 1 or image.shape[-1] >= _MANY_CHANNELS:
+        return [read(corner)[..., 0, :] for corner in corners]
+    pairs = [read(corner, 2) for corner in corners if corner[0] == 0]
     pairs = [jax.lax.split(pair, (1, 1), axis=pair.ndim - 2) for pair in pairs]
     return [side[..., 0, :] for sides in zip(*pairs, strict=True) for side in sides]
 
 
-def _gather(
-    padded: jnp.ndarray,
-    base: list[jnp.ndarray],
-    corner: tuple[int, ...] = (0, 0, 0),
-    count: int = 1,
+def _reader(image: jnp.ndarray, base: list[jnp.ndarray], mode: str) -> Callable[..., jnp.ndarray]:
+    """Return a function that reads the pixels [B, h, w, count, C] from base + corner on."""
+    if image.shape[-1] >= _MANY_CHANNELS:
+        return partial(_gather_inside, image, base, mode)
+    return partial(_gather, extend(image, mode), base)
+
+
+def extend(image: jnp.ndarray, mode: str) -> jnp.ndarray:
+    """Pad an image by two pixels on every side."""
+    if mode != "constant":
+        return jnp.pad(image, [(0, 0), *[(_PAD, _PAD)] * (image.ndim - 2), (0, 0)], mode=mode)
+    # On CPUs merging x and channels halves the time: the loop over few channels costs more.
+    *outer, width, channels = image.shape
+    around = [(_PAD, _PAD)] * (len(outer) - 1)
+    widths = [(0, 0), *around, (_PAD * channels, _PAD * channels)]
+    padded = jnp.pad(image.reshape(*outer, width * channels), widths)
+    return padded.reshape(*padded.shape[:-1], width + 2 * _PAD, channels)
+
+
+def _gather_inside(
+    image: jnp.ndarray, base: list[jnp.ndarray], mode: str, corner: tuple[int, ...]
 ) -> jnp.ndarray:
-    """Read `count` pixels in x from base + corner on: [B, h, w, count, C]."""
-    batch, *sizes, channels = padded.shape
-    strides = [int(np.prod(sizes[len(sizes) - axis :])) for axis in range(len(sizes))]
-    per_image = int(np.prod(sizes))
+    """Read a pixel of an image that is not padded: of its padding what `mode` puts there."""
+    sizes = image.shape[-2:0:-1]
+    index, inside = 0, True
+    for left, step, size, stride in zip(base, corner, sizes, _strides(image), strict=True):
+        place = left + (step - _PAD)
+        inside &= (place >= 0) & (place < size)
+        index += stride * _origin(place, size, mode)
+    pixels = _look_up(image, index)
+    return jnp.where(inside[..., None, None], pixels, 0) if mode == "constant" else pixels
+
+
+def _origin(place: jnp.ndarray, size: int, mode: str) -> jnp.ndarray:
+    """Return which of an axis's pixels stands at each place, in its padding too."""
+    if mode in ("constant", "edge"):
+        return jnp.clip(place, 0, size - 1)
+    origins = np.pad(np.arange(size, dtype=np.int32), _PAD, mode=mode)
+    return jnp.take(origins, place + _PAD, mode="clip")
+
+
+def _gather(
+    padded: jnp.ndarray, base: list[jnp.ndarray], corner: tuple[int, ...], count: int = 1
+) -> jnp.ndarray:
+    """Read `count` pixels in x of a padded image."""
+    strides = _strides(padded)
     index = sum(left * stride for left, stride in zip(base, strides, strict=True))
-    # Towards a neighbour the table moves, not the index: all taps share one. And no index counts
-    # from the end. Each saves some ten percent of the time on CPUs.
-    first = sum(step * stride for step, stride in zip(corner, strides, strict=False))
-    cut_off = sum(strides) - first - (count - 1)
+    # Towards a neighbour the table moves, not the index: all taps share one.
+    first = sum(step * stride for step, stride in zip(corner, strides, strict=True))
+    beyond = sum(strides) - first - (count - 1)
+    return _look_up(padded, index, count, first=first, beyond=beyond)
+
+
+def _strides(image: jnp.ndarray) -> list[int]:
+    """Return by how many pixels a step in x, y (and z) moves."""
+    sizes = image.shape[1:-1]
+    return [int(np.prod(sizes[len(sizes) - axis :])) for axis in range(len(sizes))]
+
+
+def _look_up(
+    image: jnp.ndarray, index: jnp.ndarray, count: int = 1, *, first: int = 0, beyond: int = 0
+) -> jnp.ndarray:
+    """Read `count` pixels in a row: [B, h, w, count, C].
+
+    Args:
+      image: [B, H, W, C].
+      index: [B, h, w], which pixel of the flattened image after its `first` is the first in a row.
+      count: how many.
+      first: the pixel that index 0 stands for.
+      beyond: how many pixels at the end no index reaches.
+    """
+    batch, *sizes, channels = image.shape
+    per_image = int(np.prod(sizes))
     known = isinstance(batch, int) and 0 < batch * per_image <= _MAX_INDEX
+    # That no index counts from the end, and that none is beyond, saves ten percent each on CPUs.
     if jax.device_count() > 1 or not known:
         # A table an image: with the batch divided among devices, each reads its own images only;
         # with images of any number, none, or too many for an index, there is no table of all.
-        table = padded.reshape(batch, per_image, channels)[:, first : per_image - cut_off]
+        table = image.reshape(batch, per_image, channels)[:, first : per_image - beyond]
         return jax.vmap(lambda table, index: _read(table, index, count))(table, index)
     # One table of all images is faster: by a quarter on CPUs, where images are small.
     starts = np.arange(batch, dtype=np.int32).reshape(batch, *(1,) * len(sizes)) * per_image
-    table = padded.reshape(batch * per_image, channels)[first : batch * per_image - cut_off]
+    table = image.reshape(batch * per_image, channels)[first : batch * per_image - beyond]
     return _read(table, index + starts, count)
 
 

@@ -56,6 +56,7 @@ def row_points(xs, shape, align_corners=True):
     [
         ((2, 5, 7, 3), (2, 4, 6, 2)),
         ((2, 3, 4, 5, 2), (2, 4, 2, 6, 3)),
+        ((2, 5, 7, 17), (2, 4, 6, 2)),  # many channels
     ],
 )
 def test_equals_torch(image_shape, grid_shape, kernel, padding, align_corners):
@@ -65,7 +66,7 @@ def test_equals_torch(image_shape, grid_shape, kernel, padding, align_corners):
     ours = sample_and_gradients(image, grid, cotangent, **options)
     theirs = oracles.torch_sample(image, grid, cotangent, **options)
     for ours_, theirs_ in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(ours_, theirs_, atol=2e-5)
+        np.testing.assert_allclose(ours_, theirs_, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,8 @@ def test_any_kernel_can_join_the_table(monkeypatch):
     def gaussian(x, m):
         return np.exp(-((x - m) ** 2))
 
-    def sum_over_all_pixels(padded, points):
-        # The image comes padded by two pixels on every side.
+    def sum_over_all_pixels(image, points, mode):
+        padded = sampling.extend(image, mode)  # by two pixels on every side
         axes = [np.arange(-2.0, size - 2).reshape(1, 1, 1, -1) for size in padded.shape[2:0:-1]]
         x, y = (
             jnp.exp(-((point[..., None] - m) ** 2)) for point, m in zip(points, axes, strict=True)
@@ -491,7 +492,36 @@ def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kern
     assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= 10 * 11
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (0, 4, 5, 9), (2, 4, 5, 0)])
+@pytest.mark.parametrize("align_corners", CONVENTIONS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("shape", [(4, 3), (1, 2), (2, 1, 3)])
+def test_reading_without_padding_changes_nothing(
+    shape, kernel, padding, align_corners, monkeypatch
+):
+    options = {"kernel": kernel, "padding": padding, "align_corners": align_corners}
+    # Steps of a half, from beyond one border to beyond the other.
+    axes = [np.arange(-3, size + 2.1, 0.5) for size in shape[::-1]]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)[None]
+    grid = oracles.normalised(points, shape, align_corners).astype(np.float32)
+    grid = np.where(np.isfinite(grid), grid, 0)  # an axis of one pixel
+    image, cotangent = draw(1, *shape, 2), draw(*grid.shape[:-1], 2, seed=2)
+    results, padded_type = [], f"<1x{'x'.join(str(size + 4) for size in shape)}x2xf32>"
+    for threshold in (1, 1000):
+        monkeypatch.setattr(sampling, "_MANY_CHANNELS", threshold)
+
+        def with_gradients(image, grid, cotangent):
+            out, pull = jax.vjp(functools.partial(geometry.sample, **options), image, grid)
+            return out, *pull(cotangent)
+
+        lowered = jax.jit(with_gradients).lower(image, grid, cotangent)
+        assert (padded_type in lowered.as_text()) is (threshold == 1000)
+        results.append(lowered.compile()(image, grid, cotangent))
+    for inside, padded in zip(*results, strict=True):
+        np.testing.assert_allclose(inside, padded, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (0, 4, 5, 9), (0, 4, 5, 16), (2, 4, 5, 0)])
 def test_nothing_is_sampled_to_nothing(shape):
     grid = jnp.zeros((shape[0], 3, 3, 2))
     assert geometry.sample(jnp.zeros(shape), grid).shape == (shape[0], 3, 3, shape[-1])

@@ -47,7 +47,13 @@ def test_two_transformers_are_trained_as_one():
     assert (one.training, one.optimizer, one.runtime) == (two.training, two.optimizer, two.runtime)
 
 
-@pytest.mark.parametrize("recipe", ["fast", "paper", "quickstart"])
+def test_long_is_fast_with_three_times_the_iterations():
+    fast, long = (ADDITION.get_config(f"FCN,{recipe}") for recipe in ("fast", "long"))
+    assert long.training.num_steps == 3 * fast.training.num_steps
+    assert long.optimizer == fast.optimizer and long.model == fast.model
+
+
+@pytest.mark.parametrize("recipe", ["fast", "long", "paper", "quickstart"])
 def test_every_recipe_has_configs_for_all_of_its_sweep(recipe):
     selections = ADDITION.sweep(recipe)
     assert len(selections) == (4 if recipe == "quickstart" else 8)

@@ -76,7 +76,8 @@ def write(
 
 def is_meant(run: Run, experiment: str) -> bool:
     """Tell whether a run is of the experiment and has a transformer; see `can_be_opened`."""
-    if run.experiment != experiment or not run.config["model"]["transform"]:
+    # Co-localisation has no choice of transforms.
+    if run.experiment != experiment or not run.config["model"].get("transform", "attention"):
         return False
     return can_be_opened(run)
 

@@ -50,7 +50,12 @@ def open_network(
 
 
 def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState:
-    """Read the state of a run's first seed from its last checkpoint.
+    """Read the state of a run's first seed from its last checkpoint; see `open_states`."""
+    return jax.tree.map(lambda leaf: leaf[0], open_states(model, config, folder))
+
+
+def open_states(model: Model, config: dict[str, Any], folder: Path) -> TrainState:
+    """Read the states of a run's seeds, arrays [S, ...], from its last checkpoint.
 
     Args:
       model: the run's network.
@@ -63,7 +68,7 @@ def open_state(model: Model, config: dict[str, Any], folder: Path) -> TrainState
     config = ConfigDict(config)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     shapes = jax.eval_shape(partial(create_state, model.init, optimizer, config.seeds))
-    return jax.tree.map(lambda leaf: leaf[0], load_state(shapes, folder))
+    return load_state(shapes, folder)
 
 
 def check_fingerprint(loaded: Cub | Digits | Gtsrb | Svhn, fingerprint: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import make_tables, show_colocalisation
+from scripts import make_tables, measure_networks, show_colocalisation
 from stn_jax import geometry
 from stn_jax.data import digits
 from stn_jax.launch import colocalisation, encoder
@@ -22,6 +22,7 @@ from stn_jax.models.colocaliser import triplet_hinge
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import EXIT_USAGE, ConfigError
 from tests.launching import ROOT, train
+from tests.pages import table_of
 from tests.reporting.synthetic import write_record
 
 ENCODERS = load_config_module(ROOT / "configs" / "distorted_mnist.py").get_config
@@ -332,6 +333,30 @@ def test_the_run_becomes_a_table_of_what_is_right(folder, run, capsys):
     right = [100 - error for error in run.final_errors("test").values()]
     assert "Toy co-localisation on sklearn digits" in printed and "correct boxes in %" in printed
     assert f"{np.mean(right):.2f} ± {np.std(right, ddof=1):.2f} [s]" in printed
+
+
+def test_networks_are_measured_alone_too(folder, run, problem, state, capsys):
+    measure_networks.main([str(folder / "runs")])
+    heads, cells = table_of(capsys.readouterr().out)
+    row = dict(zip(heads, cells, strict=True))
+    chosen = [100 - error for error in run.final_errors("test").values()]
+    assert row["networks"] == "2"
+    assert float(row["chosen"]) == pytest.approx(np.mean(chosen), abs=0.01)
+    assert float(row["chosen ±"]) == pytest.approx(np.std(chosen, ddof=1), abs=0.01)
+    alone = next(measure_networks.measure(run))
+    model = colocalisation.make_model(config_of(folder))
+    for number in (0, 1):
+        params = jax.tree.map(lambda leaf, number=number: leaf[number], state.params)
+        theta, _ = model.apply(params, {}, state.model_state.image)
+        right = 100 - colocalisation.wrong(theta, state.model_state.square)
+        alone[0] -= float(right.mean()) / 2
+    assert alone[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_shares_of_right_boxes_by_hand():
+    right = np.array([[True, False, False, True], [True, True, False, False]])
+    # Each network has two of four; the boxes taken are right, right, wrong, wrong.
+    assert measure_networks.shares(right, np.array([0, 1, 0, 1])) == [50, 50, 75]
 
 
 @pytest.mark.slow

@@ -236,7 +236,8 @@ def _gather(
     """Read `count` pixels in x of a padded image."""
     strides = _strides(padded)
     index = sum(left * stride for left, stride in zip(base, strides, strict=True))
-    # Towards a neighbour the table moves, not the index: all taps share one.
+    # Towards a neighbour the table moves, not the index: that all taps share one saves a tenth of
+    # the time on CPUs.
     first = sum(step * stride for step, stride in zip(corner, strides, strict=True))
     beyond = sum(strides) - first - (count - 1)
     return _look_up(padded, index, count, first=first, beyond=beyond)
@@ -263,7 +264,6 @@ def _look_up(
     batch, *sizes, channels = image.shape
     per_image = int(np.prod(sizes))
     known = isinstance(batch, int) and 0 < batch * per_image <= _MAX_INDEX
-    # That no index counts from the end, and that none is beyond, saves ten percent each on CPUs.
     if jax.device_count() > 1 or not known:
         # A table an image: with the batch divided among devices, each reads its own images only;
         # with images of any number, none, or too many for an index, there is no table of all.
@@ -280,7 +280,8 @@ def _read(table: jnp.ndarray, index: jnp.ndarray, count: int) -> jnp.ndarray:
     numbers = jax.lax.GatherDimensionNumbers(
         offset_dims=(index.ndim, index.ndim + 1), collapsed_slice_dims=(), start_index_map=(0,)
     )
-    # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table.
+    # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table. No index
+    # counts from the end here, which saves another tenth.
     sizes = (count, table.shape[-1])
     return jax.lax.gather(table, index[..., None], numbers, sizes, mode="clip")
 

@@ -24,8 +24,8 @@ quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, small networks, 
             Not MNIST, and not a row of the paper's table.
 
 Time and score: the fast recipe takes 3 minutes (FCN) to 40 (2xST-FCN) on two CPU cores, and two
-hours for the CNN, the long one three times that; what they reach beside the published errors is in
-results/tables/table4_fast.md and table4_long.md.
+hours for the CNN, the long one about three times that; what they reach beside the published errors
+is in results/tables/table4_fast.md and table4_long.md.
 """
 
 from ml_collections import ConfigDict

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch._dynamo.config
 import torch._inductor.config
 from torch import nn
 from torch.nn import functional as F
@@ -192,6 +193,8 @@ def compiled(
     `graphs` lets it record CUDA graphs, which spare a GPU the launch of every kernel.
     """
     torch._inductor.config.force_disable_caches = True
+    # Of all models' steps, which are one function's code; beyond it they would run uncompiled.
+    torch._dynamo.config.recompile_limit = 256
     if not graphs:
         return torch.compile(step)
     replayed = torch.compile(step, mode="reduce-overhead")

@@ -18,6 +18,7 @@ from stn_jax.launch.digits import make_model
 from stn_jax.models import ConvLocalisation, SpatialTransformer
 from stn_jax.models.mnist import CNN, TransformedClassifier
 from stn_jax.models.pure import functional
+from stn_jax.reporting.benchmarks import COMPILED, OPPONENT, OURS, WITH_GRAPHS
 from stn_jax.training.metrics import classification_loss
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
@@ -39,13 +40,11 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
     """
     for model in MODELS:
         config = get_config(f"R,{model}")
-        contenders = {"stn_jax": partial(jax_step, config), "PyTorch": partial(torch_step, config)}
+        contenders = {OURS: partial(jax_step, config), OPPONENT: partial(torch_step, config)}
         if compiled:
-            contenders["torch.compile"] = partial(torch_step, config, compiled=True)
+            contenders[COMPILED] = partial(torch_step, config, compiled=True)
             if jax.default_backend() == "gpu":
-                contenders["torch.compile, CUDA graphs"] = partial(
-                    torch_step, config, compiled=True, graphs=True
-                )
+                contenders[WITH_GRAPHS] = partial(torch_step, config, compiled=True, graphs=True)
         # Ours takes several in one call, as in training.
         facts = {"steps_per_call": config.runtime.steps_per_call}
         yield Row(model.replace(",", " "), "training step", contenders, facts)

@@ -12,13 +12,9 @@ from typing import Any
 from tabulate import tabulate
 
 OURS, OPPONENT = "stn_jax", "PyTorch"
+COMPILED, WITH_GRAPHS = "torch.compile", "torch.compile, CUDA graphs"
 # Ours is compared with the fastest of PyTorch's forms that took part.
-OPPONENTS = (
-    OPPONENT,
-    f"{OPPONENT}, channels last",
-    "torch.compile",
-    "torch.compile, CUDA graphs",
-)
+OPPONENTS = (OPPONENT, f"{OPPONENT}, channels last", COMPILED, WITH_GRAPHS)
 Report = dict[str, dict[str, Any]]
 
 TITLES = {

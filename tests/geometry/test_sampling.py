@@ -277,7 +277,7 @@ def test_any_kernel_can_join_the_table(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shape", "channels", "padding", "order"),
-    [((4, 5), 2, "border", 2), ((4, 5), 7, "zeros", 2), ((3, 2, 3), 2, "zeros", 1)],
+    [((4, 5), 2, "border", 2), ((4, 5), 16, "zeros", 2), ((3, 2, 3), 2, "zeros", 1)],
 )
 def test_numeric_gradients(shape, channels, padding, order):
     with jax.enable_x64(True):
@@ -470,8 +470,9 @@ def test_bad_dtypes_are_named(image_dtype, grid_dtype, message):
         geometry.sample(np.zeros((1, 4, 4, 1), image_dtype), np.zeros((1, 3, 3, 2), grid_dtype))
 
 
-def test_exported_for_batches_of_any_size():
-    image, grid = draw(5, 6, 7, 3), draw(5, 4, 3, 2)
+@pytest.mark.parametrize("channels", [3, 16])
+def test_exported_for_batches_of_any_size(channels):
+    image, grid = draw(5, 6, 7, channels), draw(5, 4, 3, 2)
     batch = jax.export.symbolic_shape("b")
     like = [jax.ShapeDtypeStruct((*batch, *x.shape[1:]), x.dtype) for x in (image, grid)]
     exported = jax.export.export(jax.jit(geometry.sample))(*like)
@@ -480,16 +481,19 @@ def test_exported_for_batches_of_any_size():
         np.testing.assert_allclose(out, geometry.sample(image[:count], grid[:count]), atol=1e-5)
 
 
+@pytest.mark.parametrize(("channels", "pixels"), [(2, 10 * 11), (16, 6 * 7)])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kernel):
-    image, grid = draw(3, 6, 7, 2), draw(3, 4, 3, 2)
+def test_images_too_many_for_one_index_are_read_each_by_itself(
+    monkeypatch, kernel, channels, pixels
+):
+    image, grid = draw(3, 6, 7, channels), draw(3, 4, 3, 2)
     expected = geometry.sample(image, grid, kernel=kernel)
-    monkeypatch.setattr(sampling, "_MAX_INDEX", 3 * 10 * 11 - 1)
+    monkeypatch.setattr(sampling, "_MAX_INDEX", 3 * pixels - 1)
     reads = []
     read = sampling._read
     monkeypatch.setattr(sampling, "_read", lambda *a: reads.append(a[0].shape) or read(*a))
     np.testing.assert_array_equal(geometry.sample(image, grid, kernel=kernel), expected)
-    assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= 10 * 11
+    assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= pixels
 
 
 @pytest.mark.parametrize("align_corners", CONVENTIONS)

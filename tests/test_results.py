@@ -45,7 +45,7 @@ def test_a_record_is_whole_and_tells_where_it_comes_from(path):
     for session in (line for line in rest if line["kind"] == "session"):
         assert re.fullmatch("[0-9a-f]{12}", session["code"]), "code that was not committed"
         assert session["device"]["kind"]
-    assert path.stat().st_size < 50_000
+    assert path.stat().st_size < 100_000  # of 150,000 iterations: 55,000
 
 
 # Experiment -> what builds its networks.

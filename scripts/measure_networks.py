@@ -45,9 +45,8 @@ def rows(run: Run) -> list[list]:
 
 def measure(run: Run) -> Iterator[list[float]]:
     """Yield the measures of each seed of a run; see the module's docstring."""
-    config = ConfigDict(run.config)
-    problem = colocalisation.make_problem(config, load_config_module(ENCODERS).get_config)
-    model = colocalisation.make_model(config)
+    problem = colocalisation.problem_of(run, load_config_module(ENCODERS).get_config)
+    model = colocalisation.make_model(ConfigDict(run.config))
     states = open_states(Model(problem.init, model.apply), run.config, run.folder)
 
     @jax.jit

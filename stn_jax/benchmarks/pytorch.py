@@ -185,23 +185,19 @@ def wait(_: object) -> None:
         torch.cuda.synchronize()
 
 
-def compiled(
-    step: Callable[[], torch.Tensor], *, graphs: bool = False
-) -> Callable[[], torch.Tensor]:
+def compiled(step: Callable[[], torch.Tensor], mode: str) -> Callable[[], torch.Tensor]:
     """Return the step through torch.compile, compiled anew whatever earlier runs left behind.
 
-    `graphs` lets it record CUDA graphs, which spare a GPU the launch of every kernel.
+    Mode "reduce-overhead" records CUDA graphs, which spare a GPU the launch of every kernel.
     """
     torch._inductor.config.force_disable_caches = True
     # Of all models' steps, which are one function's code; beyond it they would run uncompiled.
     torch._dynamo.config.recompile_limit = 256
-    if not graphs:
-        return torch.compile(step)
-    replayed = torch.compile(step, mode="reduce-overhead")
+    step = torch.compile(step, mode=mode)
 
     def call() -> torch.Tensor:
-        # What the last call's graphs gave may be overwritten.
+        # What the graphs of the last call gave, if there are any, may be overwritten.
         torch.compiler.cudagraph_mark_step_begin()
-        return replayed()
+        return step()
 
     return call

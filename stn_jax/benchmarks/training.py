@@ -42,9 +42,9 @@ def step_rows(get_config: GetConfig, *, compiled: bool = True) -> Iterator[Row]:
         config = get_config(f"R,{model}")
         contenders = {OURS: partial(jax_step, config), OPPONENT: partial(torch_step, config)}
         if compiled:
-            contenders[COMPILED] = partial(torch_step, config, compiled=True)
+            contenders[COMPILED] = partial(torch_step, config, mode="default")
             if jax.default_backend() == "gpu":
-                contenders[WITH_GRAPHS] = partial(torch_step, config, compiled=True, graphs=True)
+                contenders[WITH_GRAPHS] = partial(torch_step, config, mode="reduce-overhead")
         # Ours takes several in one call, as in training.
         facts = {"steps_per_call": config.runtime.steps_per_call}
         yield Row(model.replace(",", " "), "training step", contenders, facts)
@@ -60,7 +60,7 @@ def throughput_rows(get_config: GetConfig, selections: list[str]) -> Iterator[Ro
             config.runtime.vmap_seeds = vmapped
             work = f"{steps} steps a call, {seeds} seeds" + (", vmapped" if vmapped else "")
             case, facts = selection.replace(",", " "), {"seeds": seeds}
-            yield Row(case, work, {"stn_jax": partial(jax_step, config)}, facts)
+            yield Row(case, work, {OURS: partial(jax_step, config)}, facts)
 
 
 def crop_rows() -> Iterator[Row]:
@@ -77,7 +77,7 @@ def crop_rows() -> Iterator[Row]:
         inputs = params, state, images
         compiled = jax.jit(jax.value_and_grad(loss)).lower(*inputs).compile()
         call = partial(compiled, *inputs)
-        contenders = {"stn_jax": partial(Contender, call, jax.block_until_ready)}
+        contenders = {OURS: partial(Contender, call, jax.block_until_ready)}
         facts = {"flops": compiled.cost_analysis()["flops"]}
         yield Row(f"{side}x{side}", "forward and backward", contenders, facts)
 
@@ -114,11 +114,11 @@ def jax_step(config: ConfigDict) -> Contender:
     return Contender(call, jax.block_until_ready, units=config.runtime.steps_per_call)
 
 
-def torch_step(config: ConfigDict, *, compiled: bool = False, graphs: bool = False) -> Contender:
-    """Return PyTorch's training step of the same network on R."""
+def torch_step(config: ConfigDict, *, mode: str = "") -> Contender:
+    """Return PyTorch's training step of the same network on R, through torch.compile by `mode`."""
     model = torch_network(config)
     step = pytorch.training_step(model, *_digits(), batch_size=config.training.batch_size)
-    return Contender(pytorch.compiled(step, graphs=graphs) if compiled else step, pytorch.wait)
+    return Contender(pytorch.compiled(step, mode) if mode else step, pytorch.wait)
 
 
 def torch_network(config: ConfigDict) -> torch.nn.Module:

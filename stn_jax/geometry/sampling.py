@@ -86,9 +86,10 @@ def sample(
         points = tuple(
             _reflect(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
         )
-    mode = PADDINGS[padding](align_corners)
-    image_dtype, image = image.dtype, image.astype(at_least_float32(image.dtype))
-    return KERNELS[kernel](image, points, mode).astype(image_dtype)
+    to_centres, to_edges = PADDINGS[padding]
+    mode = to_centres if align_corners else to_edges
+    wide = image.astype(at_least_float32(image.dtype))
+    return KERNELS[kernel](wide, points, mode).astype(image.dtype)
 
 
 def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
@@ -106,10 +107,10 @@ def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
 
 # Name -> how the image continues, as a mode of NumPy's `pad`, with and without `align_corners`.
 # Reading 0 outside is the literal sum of Eq. 3.
-PADDINGS: dict[str, Callable[[bool], str]] = {
-    "zeros": lambda _: "constant",
-    "border": lambda _: "edge",
-    "reflection": lambda align_corners: "reflect" if align_corners else "symmetric",
+PADDINGS: dict[str, tuple[str, str]] = {
+    "zeros": ("constant", "constant"),
+    "border": ("edge", "edge"),
+    "reflection": ("reflect", "symmetric"),
 }
 
 

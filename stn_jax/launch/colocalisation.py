@@ -1,5 +1,6 @@
 """Co-localisation (A.2): its problem from a config."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.evaluated import evaluated_split
 from stn_jax.models.colocaliser import Colocaliser, triplet_hinge
 from stn_jax.models.pure import Model, functional
+from stn_jax.reporting.runs import Run
 from stn_jax.training import Problem
 from stn_jax.training.errors import ConfigError
 
@@ -154,6 +156,22 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
             },
         },
     )
+
+
+def problem_of(run: Run, encoder_config: Callable[[str], ConfigDict]) -> SetProblem:
+    """Build the problem that a run had; see `make_problem`.
+
+    Raises:
+      ConfigError: if the digits or the encoder here are not those of the run.
+    """
+    problem = make_problem(ConfigDict(run.config), encoder_config)
+    recorded = json.loads(run.path.read_text(encoding="utf-8").splitlines()[0])["data"]
+    if recorded != problem.description:
+        raise ConfigError(
+            f"{run.name} saw {recorded}, here are {problem.description}: its steps cannot be "
+            "repeated."
+        )
+    return problem
 
 
 def choose(

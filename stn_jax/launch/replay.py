@@ -1,6 +1,5 @@
 """Co-localisation step by step: where a run's boxes were while it was trained (Figure 4)."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +8,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from stn_jax import geometry
-from stn_jax.launch.colocalisation import CORRECT, boxes, make_model, make_problem
+from stn_jax.launch.colocalisation import CORRECT, boxes, make_model, problem_of
 from stn_jax.reporting.boxes import MovingBoxes
 from stn_jax.reporting.runs import Run
-from stn_jax.training.errors import ConfigError, RunError
+from stn_jax.training.errors import RunError
 from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
 from stn_jax.training.step import make_train_call
@@ -38,13 +37,7 @@ def replay(
       RunError: if images are asked for that are missed, and none is.
     """
     config = ConfigDict(run.config)
-    problem, model = make_problem(config, encoder_config), make_model(config)
-    recorded = json.loads(run.path.read_text(encoding="utf-8").splitlines()[0])["data"]
-    if recorded != problem.description:
-        raise ConfigError(
-            f"{run.name} saw {recorded}, here are {problem.description}: its steps cannot be "
-            "repeated."
-        )
+    problem, model = problem_of(run, encoder_config), make_model(config)
     optimizer = make_optimizer(config.optimizer, config.training.num_steps)
     state = create_state(problem.init, optimizer, config.seeds[:1])
     train_call = make_train_call(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stn_jax.geometry import Transform, get_transform, sample
-from stn_jax.geometry.checks import spatial_shape
+from stn_jax.geometry.checks import at_least_float32, spatial_shape
 from stn_jax.geometry.sampling import check_options
 
 
@@ -85,7 +85,7 @@ class SpatialTransformer(nnx.Module):
           float32 (or float64).
         """
         theta = self.regression(self.localisation(x))
-        theta = theta.astype(jnp.promote_types(theta.dtype, jnp.float32))
+        theta = theta.astype(at_least_float32(theta.dtype))
         shape = x.shape[1:-1] if self.output_shape is None else self.output_shape
         grid = self.transform.grid(theta, shape, align_corners=self.align_corners)
         warped = sample(

@@ -33,9 +33,9 @@ reduced     Not Table 3: for two CPU cores and the 50 classes that are at hand. 
             layers. Adam with cosine decay, 1,000 iterations of batch 16 (11 epochs), dropout 0.5.
             Nothing is cached. Two things were chosen on a held-out fold, of two values each: that
             mixed_7 is the last block by ridge regression, and the classifier's rate, 0.005 and not
-            0.001, in 140 steps of the CNN. All else is not chosen by a search yet. On two cores,
-            beside another program, a step takes 0.3 s (CNN) or 1.3 s (two transformers, images of
-            either size): 6 and 23 minutes a run.
+            0.001, in 140 steps of the CNN. All else is not chosen by a search yet. On one slow core
+            a step takes 0.45 s (CNN) or 1.8 s (two transformers, images of either size): 8 and 34
+            minutes a run.
 
 Settings are chosen on folds of the training images (data.evaluate_on=validation, data.fold), which
 are not trained on then. The last step is what a run reports.

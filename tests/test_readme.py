@@ -120,6 +120,7 @@ def test_make_targets_and_extras_exist():
     [
         *((name, f"{name}_fast") for name in ("table1", "table4", "table5", "mnist_3d", "gtsrb")),
         ("svhn", "house_numbers_in_small_reduced_svhn"),
+        ("birds", "birds_in_small_reduced_cub"),
     ],
 )
 def test_tables_are_the_rendered_ones(name, file):

@@ -94,14 +94,13 @@ def get_config(selection: str = "") -> ConfigDict:
     config.model.max_scale = 1.0
     config.model.scale_rate = 0.3  # how fast the scale moves beside the place
 
-    config.restarts = 3  # networks a set; of their boxes the one with the least loss counts
     config.margin = 1.0  # alpha of Eq. 8
 
     config.training = ConfigDict()
     config.training.batch_size = 32  # images, of which all pairs are compared
-    config.training.num_steps = 1_000
+    config.training.num_steps = 3_000
     config.training.log_every = 100
-    config.training.eval_every = 100
+    config.training.eval_every = 200
     config.training.eval_batch_size = 100
 
     config.optimizer = ConfigDict()

@@ -18,7 +18,7 @@ from stn_jax.data.types import Digits
 from stn_jax.launch import digits
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.evaluated import evaluated_split
-from stn_jax.models.colocaliser import Colocaliser, triplet_hinge
+from stn_jax.models.colocaliser import VIEWS, Colocaliser, triplet_hinge, turn, turn_back
 from stn_jax.models.pure import Model, functional
 from stn_jax.reporting.runs import Run
 from stn_jax.training import Problem
@@ -30,24 +30,26 @@ CORRECT = 0.5  # a box is right if it overlaps the true one by more (A.2)
 
 
 class Draw(NamedTuple):
-    """What one step takes from a set: some of its images, and where to crop them at random.
+    """What one step takes from a set: some of its images, how turned, and where to crop them too.
 
     Attributes:
       index: int32 [B], each image at most once.
+      view: bool [B, 3], how the localisation network sees them; see `models.colocaliser.turn`.
       place: float32 [B, 2], centres of the random crops, normalised.
     """
 
     index: jax.Array
+    view: jax.Array
     place: jax.Array
 
 
 @dataclass(frozen=True)
 class SetProblem(Problem):
-    """A problem that also tells where its networks find the object.
+    """A problem that also tells where its network finds the object.
 
     Attributes:
-      find: function of (params, images of a set) giving each image's theta [N, 3], the network [N]
-        that it is of, and its loss [N].
+      find: function of (params, images of a set) giving each image's theta [N, 3], the number [N]
+        of the view (of `models.colocaliser.VIEWS`) that it is from, and its loss [N].
     """
 
     find: Callable[[Any, ImageSet], tuple[jax.Array, ...]] = field(kw_only=True)
@@ -59,11 +61,11 @@ def make_model(config: ConfigDict) -> Model:
 
 
 def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]) -> SetProblem:
-    """Build networks, loss and sets as a config says; train the encoder first if there is none.
+    """Build network, loss and sets as a config says; train the encoder first if there is none.
 
     Each seed has a set of its own, which is a part of its state: its images do not change, but they
-    are as much the seed's as its weights are. Several networks are trained on it, which differ in
-    their first weights; of their boxes on an image `choose` takes one. That needs no labels.
+    are as much the seed's as its weights are. The network sees each image from eight sides, and of
+    its boxes there `choose` takes one. That needs no labels.
 
     Args:
       config: of the run.
@@ -77,53 +79,47 @@ def make_problem(config: ConfigDict, encoder_config: Callable[[str], ConfigDict]
     split = evaluated_split(config)
     loaded = digits.load_digits(config.data.digits, config.runtime.data_dir)
     encode, encoder_run = open_encoder(config, encoder_config, loaded)
-    model, networks, count = make_model(config), config.restarts, config.data.count
+    model, count = make_model(config), config.data.count
     hinge = partial(triplet_hinge, margin=config.margin)
 
     def init(key: jax.Array) -> tuple[Any, ImageSet]:
         if split == "validation":  # nothing is shared with the test set of the same seed
             key = jax.random.fold_in(key, 1)
         model_key, set_key = jax.random.split(key)
-        params, _ = jax.vmap(model.init)(jax.random.split(model_key, networks))
-        return params, set_of(config, loaded, set_key)
+        return model.init(model_key)[0], set_of(config, loaded, set_key)
 
     def draw(key: jax.Array, _: Any) -> Draw:
-        index_key, place_key = jax.random.split(key)
-        shape = (config.training.batch_size,)
-        index = jax.random.choice(index_key, count, shape, replace=False)
-        return Draw(index, jax.random.uniform(place_key, (*shape, 2), minval=-1, maxval=1))
+        index_key, view_key, place_key = jax.random.split(key, 3)
+        size = config.training.batch_size
+        return Draw(
+            index=jax.random.choice(index_key, count, (size,), replace=False),
+            view=jax.random.bernoulli(view_key, shape=(size, 3)),
+            place=jax.random.uniform(place_key, (size, 2), minval=-1, maxval=1),
+        )
 
-    def describe(images: jax.Array, theta: jax.Array) -> jax.Array:
-        """Return the descriptors [R, N, K] of crops of all images by all networks' theta."""
-        crops = crop(jnp.tile(images, (networks, 1, 1, 1)), theta.reshape(-1, 3))
-        return encode(crops).reshape(networks, len(images), -1)
-
-    def look(params: Any, images: jax.Array, place: jax.Array) -> tuple[jax.Array, ...]:
-        """Return each network's theta [R, N, 3], and what is in its crops and in random ones."""
-        theta = jax.vmap(lambda p: model.apply(p, {}, images)[0])(params)
+    def describe(images: jax.Array, theta: jax.Array, place: jax.Array) -> tuple[jax.Array, ...]:
+        """Return the descriptors [N, K] of the crops that theta takes, and of random ones."""
         # As large as the box that was found, but anywhere: towards the edge it is mostly black.
-        places = jnp.tile(place[None], (networks, 1, 1))
-        anywhere = jnp.concatenate([theta[..., :1], places], axis=-1)
-        return theta, describe(images, theta), describe(images, anywhere)
+        anywhere = jnp.concatenate([theta[:, :1], place], axis=-1)
+        return encode(crop(images, theta)), encode(crop(images, anywhere))
 
     def loss(params, images: ImageSet, batch: Draw, _):
         seen = jax.tree.map(lambda x: x[batch.index], images)
-        theta, found, random = look(params, seen.image, batch.place)
+        theta = locate(model, params, seen.image, batch.view)
+        found, random = describe(seen.image, theta, batch.place)
         # With gradients from all sides boxes soon agree on black: a digit can slip out of a crop,
         # but none is felt from afar.
         others, random = jax.lax.stop_gradient((found, random))
-        each = jnp.mean(jax.vmap(hinge)(found, others, random), axis=1)
-        network, _ = choose(others, random, hinge)
-        error = jnp.mean(wrong(_of(network, theta), seen.square))
-        # The sum, for networks are not to feel how many there are.
-        return jnp.sum(each), (images, {"loss": jnp.mean(each), "error": error})
+        value = jnp.mean(hinge(found, others, random))
+        return value, (images, {"loss": value, "error": jnp.mean(wrong(theta, seen.square))})
 
     def find(params: Any, images: ImageSet) -> tuple[jax.Array, ...]:
-        """Return each image's theta [N, 3], the network [N] that it is of, and its loss [N]."""
+        """Return each image's theta [N, 3], the view [N] that it is from, and its loss [N]."""
         place = jax.random.uniform(jax.random.key(0), (count, 2), minval=-1, maxval=1)
-        theta, found, random = look(params, images.image, place)
-        network, values = choose(found, random, hinge)
-        return _of(network, theta), network, values
+        theta = from_all_views(model, params, images.image)
+        found, random = jax.lax.map(lambda t: describe(images.image, t, place), theta)
+        view, values = choose(found, random, hinge)
+        return theta[view, jnp.arange(count)], view, values
 
     def measure(params, images: ImageSet, index: jax.Array) -> dict[str, jax.Array]:
         # The loss of an image needs all others: the whole set, whichever of it is asked for.
@@ -174,31 +170,41 @@ def problem_of(run: Run, encoder_config: Callable[[str], ConfigDict]) -> SetProb
     return problem
 
 
+def locate(model: Model, params: Any, images: jax.Array, view: jax.Array) -> jax.Array:
+    """Return theta [N, 3] of images [N, 84, 84, 1], each seen as a row of view [N, 3] says.
+
+    An image is to have one box from all sides. So the network cannot learn a hundred images by
+    heart, and what holds a box fast from one side mostly does not from the next.
+    """
+    return turn_back(model.apply(params, {}, turn(images, view))[0], view)
+
+
+def from_all_views(model: Model, params: Any, images: jax.Array) -> jax.Array:
+    """Return theta [V, N, 3] of images [N, 84, 84, 1], each seen from all sides."""
+    views = np.repeat(VIEWS[:, None], len(images), axis=1)
+    return jax.vmap(lambda view: locate(model, params, images, view))(views)
+
+
 def choose(
     found: jax.Array, random: jax.Array, hinge: Callable[..., jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """Choose for each image the network whose box has the least loss (Eq. 8).
+    """Choose for each image the view from which its box has the least loss (Eq. 8).
 
-    What an image's boxes are compared with are the other images' crops by the leading network, the
-    one with the least loss over all images by itself. One network is right where another is not.
+    What an image's boxes are compared with are the other images' crops from the leading view, the
+    one with the least loss over all images by itself. One view is right where another is not.
 
     Args:
-      found: [R, N, K], descriptors of the crops that R networks found.
-      random: [R, N, K], those of random crops.
+      found: [V, N, K], descriptors of the crops that were found from V views.
+      random: [V, N, K], those of random crops.
       hinge: as `triplet_hinge`.
 
     Returns:
-      int32 [N], the networks, and float [N], the losses.
+      int32 [N], the views, and float [N], the losses.
     """
     alone = jnp.mean(jax.vmap(hinge)(found, found, random), axis=1)
     leading = found[jnp.argmin(alone)]
     values = jax.vmap(hinge, in_axes=(0, None, 0))(found, leading, random)
     return jnp.argmin(values, axis=0), jnp.min(values, axis=0)
-
-
-def _of(network: jax.Array, theta: jax.Array) -> jax.Array:
-    """Return each image's theta [N, 3] by its network [N], of all networks' [R, N, 3]."""
-    return theta[network, np.arange(len(network))]
 
 
 def set_of(config: ConfigDict, loaded: Digits, key: jax.Array) -> ImageSet:
@@ -241,8 +247,6 @@ def _check(config: ConfigDict) -> None:
             "training.batch_size is to be 2 (a pair) to data.count, all images of a set, "
             f"got {batch_size} of {count}."
         )
-    if config.restarts < 1:
-        raise ConfigError(f"restarts counts the networks of a set, got {config.restarts}.")
 
 
 def crop(images: jax.Array, theta: jax.Array) -> jax.Array:

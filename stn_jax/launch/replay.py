@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from stn_jax import geometry
-from stn_jax.launch.colocalisation import CORRECT, boxes, make_model, problem_of
+from stn_jax.launch.colocalisation import CORRECT, boxes, from_all_views, make_model, problem_of
 from stn_jax.reporting.boxes import MovingBoxes
 from stn_jax.reporting.runs import Run
 from stn_jax.training.errors import RunError
@@ -29,8 +29,8 @@ def replay(
       missed: only those whose box is wrong in the end.
 
     Returns:
-      Boxes before training and after each call of `config.runtime.steps_per_call` steps, of the
-      network that is chosen for the image at the end.
+      Boxes before training and after each call of `config.runtime.steps_per_call` steps, from
+      the view that is chosen for the image at the end.
 
     Raises:
       ConfigError: if the digits or the encoder here are not those of the run.
@@ -50,17 +50,17 @@ def replay(
     images = jax.tree.map(lambda x: x[0], state.model_state)
 
     @jax.jit
-    def find(params: Any) -> jax.Array:  # [R, N, 4]
+    def find(params: Any) -> jax.Array:  # [V, N, 4]
         first = jax.tree.map(lambda x: x[0], params)
-        return jax.vmap(lambda p: boxes(model.apply(p, {}, images.image)[0]))(first)
+        return boxes(from_all_views(model, first, images.image))
 
     steps, found = [0], [find(state.params)]
     while steps[-1] < config.training.num_steps:
         state, _ = train_call(state, problem.data)
         steps.append(int(state.step[0]))
         found.append(find(state.params))
-    _, network, _ = problem.find(jax.tree.map(lambda x: x[0], state.params), images)
-    way = np.stack(found)[:, network, np.arange(config.data.count)]
+    _, view, _ = problem.find(jax.tree.map(lambda x: x[0], state.params), images)
+    way = np.stack(found)[:, view, np.arange(config.data.count)]
     overlaps = np.asarray(geometry.intersection_over_union(way, images.square[None]))
     shown = np.flatnonzero(overlaps[-1] <= CORRECT) if missed else np.arange(config.data.count)
     shown = shown[:count]

@@ -1,5 +1,6 @@
 """The networks of co-localisation, and its loss (A.2): what finds the object, what compares."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,6 +11,9 @@ from flax import nnx
 from stn_jax.models.layers import flatten
 from stn_jax.models.localisation import StridedLocalisation
 from stn_jax.models.mnist import CNN
+
+# The eight sides from which a square image can be seen: transposed or not, mirrored in x, in y.
+VIEWS = np.array(list(itertools.product((False, True), repeat=3)))
 
 
 class Colocaliser(nnx.Module):
@@ -68,6 +72,31 @@ class Colocaliser(nnx.Module):
         size = jax.nn.sigmoid(self.scale_rate * free[:, :1] + self.offset)
         scale = self.min_scale + self.scale_range * size
         return jnp.concatenate([scale, (1 - scale) * jnp.tanh(free[:, 1:])], axis=-1)
+
+
+def turn(images: jax.Array, view: jax.Array) -> jax.Array:
+    """Return square images [B, N, N, C] as they are seen from some sides.
+
+    Args:
+      images: of any dtype.
+      view: bool [B, 3], whether each is transposed, and then mirrored in x, and in y.
+    """
+    transposed, in_x, in_y = view.T[:, :, None, None, None]
+    images = jnp.where(transposed, images.swapaxes(1, 2), images)
+    images = jnp.where(in_x, images[:, :, ::-1], images)
+    return jnp.where(in_y, images[:, ::-1], images)
+
+
+def turn_back(theta: jax.Array, view: jax.Array) -> jax.Array:
+    """Return the attention transforms [B, 3] of images that theta [B, 3] is of their views.
+
+    Args:
+      theta: (s, tx, ty) of what `turn` makes of the images.
+      view: bool [B, 3], as `turn` takes it.
+    """
+    place = theta[:, 1:] * jnp.where(view[:, 1:], -1, 1)
+    place = jnp.where(view[:, :1], place[:, ::-1], place)
+    return jnp.concatenate([theta[:, :1], place], axis=-1)
 
 
 class Encoder(nnx.Module):

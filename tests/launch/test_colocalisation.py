@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import make_tables, measure_networks, show_colocalisation
+from scripts import make_tables, measure_views, show_colocalisation
 from stn_jax import geometry
 from stn_jax.data import digits
 from stn_jax.launch import colocalisation, encoder
@@ -18,7 +18,7 @@ from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.replay import replay
 from stn_jax.launch.saved import open_state
-from stn_jax.models.colocaliser import triplet_hinge
+from stn_jax.models.colocaliser import VIEWS, triplet_hinge, turn, turn_back
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import EXIT_USAGE, ConfigError
 from tests.launching import ROOT, train
@@ -36,7 +36,6 @@ def config_of(folder, selection="T,3"):
     config.encoder.num_steps = STEPS
     for name in ("num_steps", "log_every", "eval_every"):
         config.training[name] = STEPS
-    config.restarts = 2
     config.seeds = (3, 5)
     return config
 
@@ -48,7 +47,7 @@ def folder(tmp_path_factory):
     config = config_of(folder)
     settings = {
         "runtime.encoder_workdir": config.runtime.encoder_workdir,
-        **{"encoder.num_steps": STEPS, "restarts": 2, "seeds": (3, 5)},
+        **{"encoder.num_steps": STEPS, "seeds": (3, 5)},
     }
     workdir = folder / "runs" / "T-3"
     done = train("colocalisation", "T,3,quickstart", workdir, settings, steps=STEPS)
@@ -92,10 +91,11 @@ def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run)
     measure = jax.jit(problem.measure)
     measured = measure(state.params, state.model_state, jnp.arange(count))
     assert float(jnp.mean(measured["error"])) == pytest.approx(run.final_errors("test")[3])
-    network = np.asarray(jax.jit(problem.find)(state.params, state.model_state)[1])
+    view = np.asarray(jax.jit(problem.find)(state.params, state.model_state)[1])
+    assert len(set(view.tolist())) > 1
     model = colocalisation.make_model(config_of(run.folder.parents[1]))
-    apply = jax.jit(jax.vmap(lambda p: model.apply(p, {}, state.model_state.image)[0]))
-    theta = np.asarray(apply(state.params))[network, np.arange(count)]
+    seen = jax.jit(turn)(state.model_state.image, VIEWS[view])
+    theta = turn_back(model.apply(state.params, {}, seen)[0], VIEWS[view])
     # The box of a crop of 28x28 points, 83 pixel distances being 2 units: out to the edges.
     centre, half = 41.5 * theta[:, 1:] + 42, 41.5 * theta[:, :1] * 28 / 27
     box = np.concatenate([centre - half, centre + half], axis=1)
@@ -107,7 +107,7 @@ def test_the_score_is_that_of_the_boxes_with_the_least_loss(problem, state, run)
     np.testing.assert_allclose(part["loss"], measured["loss"][np.array([4, 4, 7])], rtol=1e-5)
 
 
-def test_an_image_s_box_is_that_with_the_least_loss_beside_the_leading_network_s():
+def test_an_image_s_box_is_that_with_the_least_loss_beside_the_leading_view_s():
     found, random = (jax.random.normal(jax.random.key(k), (3, 5, 4)) for k in (1, 2))
     found = found.at[2].multiply(0.1)
 
@@ -124,15 +124,15 @@ def test_an_image_s_box_is_that_with_the_least_loss_beside_the_leading_network_s
 
     leading = found[int(np.argmin([np.mean(losses(r, found[r])) for r in range(3)]))]
     table = np.array([losses(r, leading) for r in range(3)])
-    network, values = colocalisation.choose(found, random, partial(triplet_hinge, margin=0.5))
-    np.testing.assert_array_equal(network, table.argmin(0))
+    view, values = colocalisation.choose(found, random, partial(triplet_hinge, margin=0.5))
+    np.testing.assert_array_equal(view, table.argmin(0))
     np.testing.assert_allclose(values, table.min(0), rtol=1e-5)
-    assert len(set(network.tolist())) > 1
+    assert len(set(view.tolist())) > 1
 
 
 @pytest.mark.slow
 def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
-    """C1, C4: also which network counts, and that e(I_m) and the random crops have no gradient."""
+    """C1, C4: also from which sides, and that e(I_m) and the random crops have no gradient."""
     config = config_of(folder)
     encode, _ = open_encoder(config, ENCODERS, digits.load())
     model = colocalisation.make_model(config)
@@ -140,7 +140,7 @@ def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
     images = state.model_state.image[batch.index]
 
     def found(params):
-        theta = model.apply(params, {}, images)[0]
+        theta = turn_back(model.apply(params, {}, turn(images, batch.view))[0], batch.view)
         grid = geometry.attention_grid(theta, (28, 28))
         return theta, encode(geometry.sample(images, grid))
 
@@ -152,24 +152,18 @@ def test_the_loss_is_eq_8_on_the_crops(folder, problem, state):
             if n != m
         ]
 
-    losses, gradients = [], []
-    for network in range(config.restarts):
-        params = jax.tree.map(lambda x, i=network: x[i], state.params)
-        theta, others = found(params)
-        anywhere = jnp.concatenate([theta[:, :1], batch.place], axis=1)
-        random = encode(geometry.sample(images, geometry.attention_grid(anywhere, (28, 28))))
+    theta, others = found(state.params)
+    anywhere = jnp.concatenate([theta[:, :1], batch.place], axis=1)
+    random = encode(geometry.sample(images, geometry.attention_grid(anywhere, (28, 28))))
 
-        def mean(p, others=others, random=random):
-            return jnp.mean(jnp.stack(hinges(found(p)[1], others, random)))
+    def mean(params):
+        return jnp.mean(jnp.stack(hinges(found(params)[1], others, random)))
 
-        loss, gradient = jax.jit(jax.value_and_grad(mean))(params)
-        losses.append(float(loss))
-        gradients.append(gradient)
+    loss, expected = jax.jit(jax.value_and_grad(mean))(state.params)
     (_, (_, metrics)), grads = jax.value_and_grad(problem.loss, has_aux=True)(
         state.params, state.model_state, batch, None
     )
-    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
     for ours, theirs in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-2, atol=1e-4)
 
@@ -306,7 +300,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path):
     [
         ("training.batch_size", 1, "2 .a pair. to data.count, .* got 1 of 30"),
         ("training.batch_size", 31, "got 31 of 30"),
-        ("restarts", 0, "networks of a set, got 0"),
         ("data.digit", 12, "data.digit is to be 0 to 9, got 12"),
         ("data.distortion", "RTS", "data.distortion='RTS'; there are T, TC"),
         ("data.digits", "mnits", "data.digits='mnits'; there are mnist, sklearn"),
@@ -335,28 +328,26 @@ def test_the_run_becomes_a_table_of_what_is_right(folder, run, capsys):
     assert f"{np.mean(right):.2f} ± {np.std(right, ddof=1):.2f} [s]" in printed
 
 
-def test_networks_are_measured_alone_too(folder, run, problem, state, capsys):
-    measure_networks.main([str(folder / "runs")])
+def test_views_are_measured_alone_too(folder, run, state, capsys):
+    measure_views.main([str(folder / "runs")])
     heads, cells = table_of(capsys.readouterr().out)
     row = dict(zip(heads, cells, strict=True))
     chosen = [100 - error for error in run.final_errors("test").values()]
-    assert row["networks"] == "2"
     assert float(row["chosen"]) == pytest.approx(np.mean(chosen), abs=0.01)
     assert float(row["chosen ±"]) == pytest.approx(np.std(chosen, ddof=1), abs=0.01)
-    alone = next(measure_networks.measure(run))
+    one, alone, *_ = next(measure_views.measure(run))
     model = colocalisation.make_model(config_of(folder))
-    for number in (0, 1):
-        params = jax.tree.map(lambda leaf, number=number: leaf[number], state.params)
-        theta, _ = model.apply(params, {}, state.model_state.image)
-        right = 100 - colocalisation.wrong(theta, state.model_state.square)
-        alone[0] -= float(right.mean()) / 2
-    assert alone[0] == pytest.approx(0, abs=1e-3)
+    right = []
+    for view in np.repeat(VIEWS[:, None], len(state.model_state.image), axis=1):
+        theta = colocalisation.locate(model, state.params, state.model_state.image, view)
+        right.append(100 - float(colocalisation.wrong(theta, state.model_state.square).mean()))
+    assert [one, alone] == pytest.approx([right[0], np.mean(right)], abs=1e-3)
 
 
 def test_shares_of_right_boxes_by_hand():
-    right = np.array([[True, False, False, True], [True, True, False, False]])
-    # Each network has two of four; the boxes taken are right, right, wrong, wrong.
-    assert measure_networks.shares(right, np.array([0, 1, 0, 1])) == [50, 50, 75]
+    right = np.array([[True, True, False, True], [True, False, False, False]])
+    # The first view has three of four, the second one; the boxes taken: right, wrong, wrong, right.
+    assert measure_views.shares(right, np.array([0, 1, 0, 0])) == [75, 50, 50, 75]
 
 
 @pytest.mark.slow

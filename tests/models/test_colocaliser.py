@@ -7,7 +7,16 @@ import pytest
 from flax import nnx
 from jax.test_util import check_grads
 
-from stn_jax.models.colocaliser import Colocaliser, Encoder, descriptor, triplet_hinge
+from stn_jax import geometry
+from stn_jax.models.colocaliser import (
+    VIEWS,
+    Colocaliser,
+    Encoder,
+    descriptor,
+    triplet_hinge,
+    turn,
+    turn_back,
+)
 from stn_jax.models.mnist import CNN
 from stn_jax.models.pure import count_params, functional
 
@@ -49,6 +58,29 @@ def test_boxes_stay_on_the_image_and_between_the_scales(size):
 def test_impossible_scales(scales):
     with pytest.raises(ValueError, match="0 < min_scale < initial_scale < max_scale <= 1, got"):
         colocaliser(**scales)
+
+
+def test_the_eight_views_are_numpy_s_turns_and_mirrorings():
+    image = np.random.default_rng(0).uniform(size=(5, 5, 2)).astype(np.float32)
+    views = turn(np.tile(image, (8, 1, 1, 1)), VIEWS)
+    expected = [np.rot90(i, k) for i in (image, image[::-1]) for k in range(4)]
+    np.testing.assert_array_equal(views[0], image)
+    assert {np.asarray(v).tobytes() for v in views} == {e.tobytes() for e in expected}
+
+
+def test_a_view_s_transform_turned_back_crops_the_same():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=(1, 20, 20, 1)).astype(np.float32)
+    images = jnp.tile(image, (8, 1, 1, 1))
+    theta = jnp.stack([rng.uniform(0.2, 0.9, 8), *rng.uniform(-0.5, 0.5, (2, 8))], axis=-1)
+
+    def crop(images, theta):
+        return geometry.sample(images, geometry.attention_grid(theta.astype(jnp.float32), (7, 7)))
+
+    of_views = crop(turn(images, VIEWS), theta)
+    np.testing.assert_allclose(
+        turn(crop(images, turn_back(theta, VIEWS)), VIEWS), of_views, atol=1e-5
+    )
 
 
 def test_the_encoder_has_both_hidden_layers_and_the_logits():

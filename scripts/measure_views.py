@@ -1,13 +1,14 @@
-"""Measure how well co-localisation's networks do alone, which the paper trains one of (A.2).
+"""Measure how well co-localisation does from one side, as the paper's network looks (A.2).
 
-  python scripts/measure_networks.py runs/table5 --out results/tables/networks.md
+  python scripts/measure_views.py runs/table5 --out results/tables/views.md
 
-Several networks are trained on each set, and an image takes the box with the least loss among
-theirs. Correct boxes in %, of each run's seeds as mean and standard deviation (n - 1):
+The network sees an image from eight sides, and the image takes the box with the least loss among
+its eight. Correct boxes in %, of each run's seeds as mean and standard deviation (n - 1):
 
-  alone   of one network, the mean over those of a set;
-  chosen  of the boxes with the least loss, as Table 5 has them;
-  any     share of images with a correct box among those of all networks: no choice does better.
+  upright  from one side, the image as it is;
+  alone    from one side, the mean over the eight;
+  chosen   of the boxes with the least loss, as Table 5 has them;
+  any      share of images with a correct box among the eight: no choice does better.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ from stn_jax.models.pure import Model
 from stn_jax.reporting.runs import Run
 
 ENCODERS = Path(__file__).parents[1] / "configs" / "distorted_mnist.py"
-MEASURES = ("alone", "chosen", "any")
-COLUMNS = ("run", "networks", *(f"{name}{part}" for name in MEASURES for part in ("", " ±")))
+MEASURES = ("upright", "alone", "chosen", "any")
+COLUMNS = ("run", *(f"{name}{part}" for name in MEASURES for part in ("", " ±")))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,7 +41,7 @@ def rows(run: Run) -> list[list]:
     found = np.array(list(measure(run)))
     spread = found.std(axis=0, ddof=1) if len(found) > 1 else [None] * len(MEASURES)
     values = zip(found.mean(axis=0), spread, strict=True)
-    return [[run.name, run.config["restarts"], *(part for pair in values for part in pair)]]
+    return [[run.name, *(part for pair in values for part in pair)]]
 
 
 def measure(run: Run) -> Iterator[list[float]]:
@@ -51,25 +52,26 @@ def measure(run: Run) -> Iterator[list[float]]:
 
     @jax.jit
     def look(params, images):
-        theta = jax.vmap(lambda p: model.apply(p, {}, images.image)[0])(params)
+        theta = colocalisation.from_all_views(model, params, images.image)
         wrong = jax.vmap(partial(colocalisation.wrong, true_boxes=images.square))(theta)
         return wrong, problem.find(params, images)[1]
 
     for number in range(len(run.seeds)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], states)
-        wrong, network = map(np.asarray, look(state.params, state.model_state))
-        yield shares(wrong == 0, network)
+        wrong, view = map(np.asarray, look(state.params, state.model_state))
+        yield shares(wrong == 0, view)
 
 
-def shares(right: np.ndarray, network: np.ndarray) -> list[float]:
+def shares(right: np.ndarray, view: np.ndarray) -> list[float]:
     """Return the measures of one set in %, in the order of `MEASURES`.
 
     Args:
-      right: bool [R, N], whether a network's box of an image is.
-      network: int [N], that whose box the image takes.
+      right: bool [V, N], whether an image's box from a view is.
+      view: int [N], that whose box the image takes.
     """
-    chosen = right[network, np.arange(len(network))]
-    return [100 * float(part) for part in (right.mean(), chosen.mean(), right.any(axis=0).mean())]
+    chosen = right[view, np.arange(len(view))]
+    parts = (right[0], right, chosen, right.any(axis=0))
+    return [100 * float(part.mean()) for part in parts]
 
 
 if __name__ == "__main__":

@@ -17,14 +17,16 @@ def test_table_5_is_twenty_runs_of_five_sets():
     assert cells == published and len(configs) == 20 == len({c.name for c in configs})
     assert {(c.data.count, len(c.seeds), c.margin) for c in configs} == {(100, 5, 1.0)}
     steps = {(c.optimizer.name, c.training.batch_size, c.model.initial_scale) for c in configs}
-    assert steps == {("adam", 32, 0.36)}
+    assert steps == {("adam", 64, 0.36)}
+    num_steps = {(c.data.distortion, c.training.num_steps) for c in configs}
+    assert num_steps == {("T", 600), ("TC", 3000)}
 
 
 def test_selections():
     config = CONFIG.get_config(" 3, t")
     assert (config.data.digit, config.data.distortion, config.recipe) == (3, "T", "fast")
-    assert config.name == "colocalisation-T-3-fast"
-    assert CONFIG.sweep("tc,4") == ["TC,4,fast"]
+    assert config.name == "colocalisation-T-3-views"
+    assert CONFIG.sweep("tc,4") == ["TC,4,views"]
     assert CONFIG.get_config().data.digit == 8  # Figure 4's
 
 

@@ -45,8 +45,8 @@ views       Adam with cosine decay, chosen on sets of training digits. The recip
 quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. Not MNIST, and not a
             row of the paper's table.
 
-Time and score: a run of five seeds takes 7 (T) or 35 minutes (TC) on one slow CPU core, the encoder ten
-before the first; what it finds beside the published shares is in results/tables/table5_views.md.
+Time and score: a run of five seeds takes 7 (T) or 35 minutes (TC) on one slow CPU core, the encoder
+ten before the first; what it finds beside the published shares is in results/tables/table5_views.md.
 """
 
 import itertools

@@ -24,7 +24,7 @@ def test_table_5_is_twenty_runs_of_five_sets():
 
 def test_selections():
     config = CONFIG.get_config(" 3, t")
-    assert (config.data.digit, config.data.distortion, config.recipe) == (3, "T", "fast")
+    assert (config.data.digit, config.data.distortion, config.recipe) == (3, "T", "views")
     assert config.name == "colocalisation-T-3-views"
     assert CONFIG.sweep("tc,4") == ["TC,4,views"]
     assert CONFIG.get_config().data.digit == 8  # Figure 4's

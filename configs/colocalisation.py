@@ -46,7 +46,7 @@ quickstart  A toy: scikit-learn's 8x8 digits enlarged to 28x28, few iterations. 
             row of the paper's table.
 
 Time and score: a run of five seeds takes 7 (T) or 35 minutes (TC) on one slow CPU core, the encoder
-ten before the first; what it finds beside the published shares is in results/tables/table5_views.md.
+ten before the first; results/tables/table5_views.md has what is found beside the published shares.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 r"""Draw how the boxes of a co-localisation run move over its steps (Figure 4), and animate them.
 
-  python scripts/show_colocalisation.py runs/table5/colocalisation-TC-8-fast --out results/figures
-  python scripts/show_colocalisation.py runs/table5/colocalisation-TC-1-fast --out . --missed
+  python scripts/show_colocalisation.py runs/table5/colocalisation-TC-8-views --out results/figures
+  python scripts/show_colocalisation.py runs/table5/colocalisation-TC-1-views --out . --missed
 
 Writes NAME_boxes.png, a strip of some images at some steps, and NAME_boxes.gif; with --missed
 NAME_missed.png and .gif, of images whose box is wrong in the end. The run's first seed is trained

@@ -10,8 +10,11 @@ lies in the digit's 28x28 box, says how the digit stands in the output.
 
 r turn, r shift  Correlation of the transformer's rotation with the angle that the channel's digit
                  was turned by, and of its translation with the digit's place (mean of x and y).
+angle            Mean of the digit's angle in the output, in degrees: 0 is upright.
 turned, moved    Standard deviation of the digit's angle, in degrees, and of its place, in pixels
                  (root mean square over x and y), in the output; over the test set.
+in class         Root mean square distance of the digit's angle from its class's mean, in degrees:
+                 classes might each be brought to an angle of their own.
 upright          Share of pairs, in %, in which the digit is within 10 degrees of its mean angle.
 turned less,     Share of pairs, in %, in which this transformer leaves this channel's digit nearer
 moved less       to its mean angle, or place, than the other channel's digit to its own.
@@ -37,8 +40,8 @@ from stn_jax.reporting.figures import outline
 from stn_jax.reporting.runs import Run
 
 COLUMNS = (
-    *("run", "transformer", "channel", "r turn", "r shift", "turned", "upright", "turned less"),
-    *("moved", "moved less", "spread", "ink", "area"),
+    *("run", "transformer", "channel", "r turn", "r shift", "angle", "turned", "in class"),
+    *("upright", "turned less", "moved", "moved less", "spread", "ink", "area"),
 )
 UPRIGHT = 10  # degrees
 POINTS = 21  # a side of the grids that maps are fitted to
@@ -93,9 +96,14 @@ def _rows(name, images, label, pose, found) -> list[list]:
     tilt, shift = (_from_mean(angle), _from_mean(centre))
     rows = []
     for c in (0, 1):
-        spread_in = spread(images[..., c], label[:, c])
-        before = [None, None, _rms(tilt[:, c]), upright(tilt[:, c]), None]
-        rows.append([name, None, c + 1, *before, _rms(shift[:, c]), None, spread_in, None, None])
+        rows.append(
+            [
+                *(name, None, c + 1, None, None),
+                *_turned(angle[:, c], label[:, c]),
+                *(upright(tilt[:, c]), None, _rms(shift[:, c]), None),
+                *(spread(images[..., c], label[:, c]), None, None),
+            ]
+        )
     left, away = _from_mean(found["angle"]), _from_mean(found["place"])
     for t in range(left.shape[1]):
         for c in (0, 1):
@@ -106,7 +114,8 @@ def _rows(name, images, label, pose, found) -> list[list]:
                     *(name, t + 1, c + 1),
                     _correlation(found["turn"][:, t], angle[:, c]),
                     np.mean(r_shift),
-                    *(_rms(left[:, t, c]), upright(left[:, t, c]), _less(left[:, t], c)),
+                    *_turned(found["angle"][:, t, c], label[:, c]),
+                    *(upright(left[:, t, c]), _less(left[:, t], c)),
                     *(_rms(away[:, t, c]), _less(away[:, t], c)),
                     spread(warped, label[:, c]),
                     100 * found["ink"][:, t, c].mean(),
@@ -197,6 +206,12 @@ def spread(images: np.ndarray, label: np.ndarray) -> float:
 def upright(tilt: np.ndarray) -> float:
     """Return the share of angles from the mean that are small, in percent."""
     return 100 * float(np.mean(np.abs(tilt) <= UPRIGHT))
+
+
+def _turned(angle: np.ndarray, label: np.ndarray) -> list[float]:
+    """Return the angles' mean, their standard deviation, and that from the means of classes."""
+    of_class = np.concatenate([_from_mean(angle[label == k]) for k in np.unique(label)])
+    return [float(np.nanmean(angle)), _rms(_from_mean(angle)), _rms(of_class)]
 
 
 def _from_mean(values: np.ndarray) -> np.ndarray:

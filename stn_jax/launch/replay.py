@@ -16,6 +16,8 @@ from stn_jax.training.optim import make_optimizer
 from stn_jax.training.state import create_state
 from stn_jax.training.step import make_train_call
 
+FRAMES = 100  # about as many boxes are kept of each image, however many steps a run has
+
 
 def replay(
     run: Run, encoder_config: Callable[[str], ConfigDict], count: int, *, missed: bool = False
@@ -29,8 +31,9 @@ def replay(
       missed: only those whose box is wrong in the end.
 
     Returns:
-      Boxes before training and after each call of `config.runtime.steps_per_call` steps, from
-      the view that is chosen for the image at the end.
+      Boxes before training, after every hundredth of it (not more often than after each call of
+      `config.runtime.steps_per_call` steps) and at its end, from the view that is chosen for the
+      image then.
 
     Raises:
       ConfigError: if the digits or the encoder here are not those of the run.
@@ -55,10 +58,13 @@ def replay(
         return boxes(from_all_views(model, first, images.image))
 
     steps, found = [0], [find(state.params)]
-    while steps[-1] < config.training.num_steps:
+    last = config.training.num_steps
+    while steps[-1] < last:
         state, _ = train_call(state, problem.data)
-        steps.append(int(state.step[0]))
-        found.append(find(state.params))
+        step = int(state.step[0])
+        if step - steps[-1] >= last // FRAMES or step == last:
+            steps.append(step)
+            found.append(find(state.params))
     _, view, _ = problem.find(jax.tree.map(lambda x: x[0], state.params), images)
     way = np.stack(found)[:, view, np.arange(config.data.count)]
     overlaps = np.asarray(geometry.intersection_over_union(way, images.square[None]))
@@ -67,7 +73,7 @@ def replay(
     if not shown.size:
         raise RunError(f"{run.name} finds the digit in all images of seed {config.seeds[0]}.")
     return MovingBoxes(
-        name=f"{config.name}, seed {config.seeds[0]}",
+        name=f"{config.name}, seed {config.seeds[0]}; boxes from the view chosen in the end",
         images=np.asarray(images.image[shown, ..., 0]),
         steps=steps,
         boxes=way[:, shown],

@@ -9,7 +9,7 @@ from stn_jax.reporting.animations import save_frames
 from stn_jax.reporting.figures import BLUE, DPI, GREY, ORANGE, Axes, draw_image, new_figure
 
 PANEL = 1.2  # inches
-STRIP = (0, 20, 60, 120, 180, 300)  # steps of a strip, beside the last; Figure 4 ends at 180
+STRIP = (0, 60, 180, 300, 600, 900, 1500)  # steps of a strip, beside the last; Figure 4 ends at 180
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class MovingBoxes:
     """Boxes of N images after each of S numbers of steps; (left, top, right, bottom), in pixels.
 
     Attributes:
-      name: the run's.
+      name: of the run, and from where the boxes are.
       images: [N, H, W], 0 to 1.
       steps: [S].
       boxes: [S, N, 4], those found.

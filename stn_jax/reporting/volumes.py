@@ -98,9 +98,15 @@ def save_volumes(examples: VolumeExamples, path: Path) -> None:
 
 
 def shown_slices(volume: np.ndarray) -> np.ndarray:
-    """Return `SLICES` indices evenly from the first to the last slice with ink in it."""
+    """Return `SLICES` indices evenly from the first to the last slice with ink in it.
+
+    Where ink is in fewer, slices around them are shown, too; a shallower volume's come repeatedly.
+    """
     inked = np.flatnonzero(volume.max(axis=(1, 2)) > 0.1 * volume.max())
     first, last = inked[[0, -1]] if inked.size else (0, len(volume) - 1)
+    if last - first < SLICES <= len(volume):
+        first = np.clip((first + last - SLICES + 1) // 2, 0, len(volume) - SLICES)
+        last = first + SLICES - 1
     return np.rint(np.linspace(first, last, SLICES)).astype(int)
 
 

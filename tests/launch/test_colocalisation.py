@@ -17,7 +17,7 @@ from stn_jax.launch import colocalisation, encoder
 from stn_jax.launch.cli import load_config_module
 from stn_jax.launch.encoder import open_encoder
 from stn_jax.launch.replay import replay
-from stn_jax.launch.saved import open_state
+from stn_jax.launch.saved import open_network, open_state
 from stn_jax.models.colocaliser import VIEWS, triplet_hinge, turn, turn_back
 from stn_jax.reporting.runs import find_runs
 from stn_jax.training.errors import EXIT_USAGE, ConfigError
@@ -178,7 +178,6 @@ def test_boxes_find_the_toy_s_digits(tmp_path):
     assert find_runs([tmp_path / "run"])[0].final_errors("test")[0] < 50
 
 
-@pytest.mark.slow
 def test_the_loss_sees_no_positions(problem, state):
     """C7."""
     batch = problem.draw(jax.random.key(0), problem.data)
@@ -228,6 +227,19 @@ def test_seeds_have_sets_of_their_own_of_the_chosen_digit_and_split(folder):
         }[key[0]]
         assert pasted[key] <= {image.tobytes() for image in source[labels == 3]}
     assert pasted["test", 0] != pasted["test", 1]
+
+
+def test_a_network_of_distorted_mnist_is_loaded_from_its_checkpoint(tmp_path, capsys):
+    train("distorted_mnist", "R,CNN,quickstart", tmp_path / "encoder", {}, steps=STEPS)
+    (run,) = find_runs([tmp_path / "encoder"])
+    loaded = digits.load()
+    encode, opened = open_encoder(config_of(tmp_path), ENCODERS, loaded)
+    assert capsys.readouterr().out == "" and opened.name == run.name
+    images = loaded.test_images[:3].astype(np.float32) / 255
+    scores, _ = open_network(run.config, run.folder)(images)
+    ratio = np.asarray(encode(images)[:, -10:] / scores)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
+    assert ratio[0, 0] > 0
 
 
 def test_other_networks_are_no_encoders(tmp_path):
@@ -351,9 +363,11 @@ def test_shares_of_right_boxes_by_hand():
 
 
 @pytest.mark.slow
-def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, state, tmp_path):
+def test_boxes_are_followed_to_where_the_run_left_them(
+    folder, run, problem, state, tmp_path, monkeypatch
+):
     moving = replay(run, ENCODERS, 4)
-    assert moving.steps == [0, 10, STEPS] and moving.boxes.shape == (3, 4, 4)
+    assert moving.steps == [*range(STEPS + 1)] and moving.boxes.shape == (STEPS + 1, 4, 4)
     np.testing.assert_allclose(np.ptp(moving.boxes[0], axis=0), 0, atol=1e-3)
     measured = problem.measure(state.params, state.model_state, jnp.arange(4))
     overlap = geometry.intersection_over_union(moving.boxes[-1], moving.squares)
@@ -364,13 +378,15 @@ def test_boxes_are_followed_to_where_the_run_left_them(folder, run, problem, sta
     strip = matplotlib.image.imread(tmp_path / "T-3_boxes.png")
     assert min(strip.shape[:2]) > 200 and strip.std() > 0.05
     with Image.open(tmp_path / "T-3_boxes.gif") as animation:
-        assert animation.n_frames == 3
+        assert animation.n_frames == STEPS + 1
 
+    monkeypatch.setattr("stn_jax.launch.replay.FRAMES", 4)
     missed = replay(run, ENCODERS, 100, missed=True)
+    assert missed.steps == [0, 5, 10, 15, STEPS]
     error = run.final_errors("test")[3]
     count = config_of(folder).data.count
     assert error > 0 and len(missed.images) == round(error * count / 100)
-    assert missed.overlaps[-1].max() <= 0.5 and missed.boxes.shape[:2] == (3, len(missed.images))
+    assert missed.overlaps[-1].max() <= 0.5 and missed.boxes.shape[1] == len(missed.images)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import matplotlib.image
 import numpy as np
+import pytest
 
 from stn_jax.reporting import figures
 from stn_jax.reporting.volumes import SLICES, VolumeExamples, edges, save_volumes, shown_slices
@@ -48,6 +49,15 @@ def test_slices_with_ink_are_shown():
     volume[6:15, 1, 1] = 1
     np.testing.assert_array_equal(shown_slices(volume), [6, 8, 10, 12, 14])
     np.testing.assert_array_equal(shown_slices(np.zeros((9, 4, 4))), [0, 2, 4, 6, 8])
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "shown"), [(7, 9, 6), (0, 1, 0), (18, 19, 15), (3, 7, 3)]
+)
+def test_no_slice_is_shown_twice(first, last, shown):
+    volume = np.zeros((20, 4, 4))
+    volume[first : last + 1, 1, 1] = 1
+    np.testing.assert_array_equal(shown_slices(volume), range(shown, shown + 5))
 
 
 def test_fewer_slices_than_are_shown_fit(tmp_path):

@@ -158,20 +158,40 @@ def test_a_transformer_that_undoes_a_channel_leaves_its_digit_standing():
 def test_a_pair_that_undoes_both_channels_is_always_upright():
     pose = {name: np.asarray(value) for name, value in poses(200).items()}
     angle, scale, centre = pose["angle"][..., 0], pose["scale"][..., 0], pose["centre"]
-    images = np.zeros((200, 42, 42, 2))
-    found = standing(similarity(angle, scale, centre), pose, (42, 42))
-    found |= {"warped": np.zeros((200, 42, 42, 2, 2)), "ink": np.ones((200, 2, 2))}
-    found |= {"area": np.ones((200, 2))}
-    table = {}
-    with np.errstate(invalid="ignore"):  # black images have no spread
-        for row in _rows("run", images, np.zeros((200, 2), int), pose, found):
-            table[tuple(row[1:3])] = dict(zip(COLUMNS, row, strict=True))
+    table = rows_of(pose, similarity(angle, scale, centre), np.arange(400).reshape(200, 2) // 40)
     for i in (1, 2):
         own, other, before = table[i, i], table[i, 3 - i], table[None, i]
         assert (own["upright"], own["turned less"], own["moved less"]) == (100, 100, 100)
         assert (other["turned less"], other["moved less"]) == (0, 0)
         assert own["r turn"] > 0.99 < own["r shift"]
+        assert own["angle"] == pytest.approx(0, abs=1e-3)
         assert before["upright"] == pytest.approx(22, abs=8) and other["upright"] < 50
+
+
+def test_digits_that_all_lean_lean_in_the_table():
+    """By 30 degrees; and where each class has its own angle, that is not its own deviation."""
+    pose = {name: np.asarray(value) for name, value in poses(200).items()}
+    angle, scale, centre = pose["angle"][..., 0], pose["scale"][..., 0], pose["centre"]
+    label = np.random.default_rng(0).integers(10, size=(200, 2))
+    lean = np.radians(30)
+    for extra, own_turned in ((0 * label, 0), (np.radians(3) * label, 3 * np.std(label[:, 0]))):
+        table = rows_of(pose, similarity(angle - lean - extra, scale, centre), label)
+        own = table[1, 1]
+        expected = 30 + np.degrees(extra[:, 0]).mean()
+        assert own["angle"] == pytest.approx(expected, abs=1e-2)
+        assert own["turned"] == pytest.approx(own_turned, abs=1e-2)
+        assert own["in class"] == pytest.approx(0, abs=1e-2)
+
+
+def rows_of(pose, grid, label):
+    """The table's rows, by transformer and channel, of grids [N, T, h, w, 2] on black images."""
+    count = len(label)
+    found = standing(grid, pose, (42, 42))
+    found |= {"warped": np.zeros((count, 42, 42, 2, 2)), "ink": np.ones((count, 2, 2))}
+    found |= {"area": np.ones((count, 2))}
+    with np.errstate(invalid="ignore"):  # black images have no spread
+        rows = _rows("run", np.zeros((count, 42, 42, 2)), label, pose, found)
+    return {tuple(row[1:3]): dict(zip(COLUMNS, row, strict=True)) for row in rows}
 
 
 def test_the_identity_leaves_poses_as_drawn():

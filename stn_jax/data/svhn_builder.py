@@ -7,13 +7,15 @@ crops of `svhn_prepare`. Both read the publisher's files through `svhn_files`.
 import functools
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stn_jax.data import archives, svhn_files
+from stn_jax.data import archives, svhn_crops, svhn_files
+from stn_jax.data.digit_struct import BAD_LABEL
 from stn_jax.data.svhn import NEEDED, SPLITS
 
 RELEASE = "1.0.0"
@@ -32,6 +34,14 @@ CITATION = """\
 }
 """
 
+# What the digits of an image may have against them -> what becomes of them.
+CHANGED = {
+    svhn_crops.CLIPPED: "a box that reaches beyond it, and is clipped",
+    svhn_crops.EMPTY: "a box without width or height",
+    svhn_crops.OUTSIDE: "a box outside it, which has no area now",
+    "bad_label": "a digit whose label is none of 1 to 10, and is -1 now",
+}
+
 
 @functools.cache  # TFDS refuses a second class of the same name
 def builder_class() -> type:
@@ -43,8 +53,8 @@ def builder_class() -> type:
     downloaded; extra may then be missing.
 
     Boxes are (ymin, xmin, ymax, xmax) as fractions of the image, clipped to it. A digit whose label
-    is not one has label -1, TFDS's "no label". Images that are missing or damaged are left out; a
-    warning says how many.
+    is not one has label -1, TFDS's "no label". Images that are missing or damaged are left out.
+    Warnings say how many images that was done to.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.checksums import UrlInfo
@@ -102,12 +112,14 @@ def builder_class() -> type:
         def _generate_examples(self, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             with tempfile.TemporaryDirectory() as scratch:
                 entries = svhn_files.read_entries(path, scratch=Path(scratch))
-            left = {entry.name: entry for entry in entries}
+            left, changed = {entry.name: entry for entry in entries}, Counter()
             for name, content in svhn_files.images(path, list(left)):
                 image = archives.decode(content)
                 if image is None:
                     continue
                 entry = left.pop(name)
+                changed.update(svhn_crops.digits_box(entry.boxes, image.size)[1])
+                changed.update(["bad_label"] if BAD_LABEL in entry.labels else [])
                 boxes = relative_boxes(entry.boxes, image.size)
                 digits = zip(entry.labels.tolist(), boxes, strict=True)
                 yield (
@@ -118,10 +130,14 @@ def builder_class() -> type:
                         "name": name,
                     },
                 )
+            log = logging.getLogger(__name__)
+            for kind, meaning in CHANGED.items():
+                if changed[kind]:
+                    log.warning("%s: %d images have %s.", path, changed[kind], meaning)
             if left:
                 names = ", ".join(list(left)[:5])
                 message = "%s: %d images are missing or damaged, and left out: %s"
-                logging.getLogger(__name__).warning(message, path, len(left), names)
+                log.warning(message, path, len(left), names)
 
     return StnSvhn
 

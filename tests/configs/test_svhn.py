@@ -30,6 +30,7 @@ def test_the_paper_s_training():
     """H12 to H14, H4."""
     config = CONFIG.get_config("Multi,64px")
     assert (config.training.num_steps, config.training.batch_size) == (400_000, 128)
+    assert (config.optimizer.name, config.optimizer.schedule) == ("sgd", "step")
     rate = SCHEDULES[config.optimizer.schedule](config.optimizer, config.training.num_steps)
     found = [float(rate(step)) for step in (0, 79_999, 80_001, 160_001, 240_001, 399_999)]
     assert found == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6], rel=1e-3)

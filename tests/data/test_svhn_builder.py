@@ -50,6 +50,29 @@ def test_what_is_damaged_is_left_out_with_a_warning(source, tmp_path, caplog):
     assert "2 images are missing or damaged, and left out: 3.png, 5.png" in caplog.text
 
 
+def test_what_is_changed_is_counted_in_warnings(tmp_path, caplog):
+    good = (1, (2, 3, 8, 9))
+    digits = {
+        "1.png": [good],
+        "2.png": [good, (12, (2, 3, 8, 9))],
+        "3.png": [(2, (-4, 3, 8, 9)), good],
+        "4.png": [(2, (30, 3, 18, 9)), (3, (70, 3, 8, 9))],
+        "5.png": [(2, (3, 3, 0, 9))],
+    }
+    entries = [(name, *map(list, zip(*found, strict=True))) for name, found in digits.items()]
+    for split in ("train", "test"):
+        synthetic.write_folder(tmp_path / "source" / split, entries[: 5 if split == "train" else 1])
+    with caplog.at_level(logging.WARNING, logger=svhn_builder.__name__):
+        prepare(tmp_path / "place", tmp_path / "source")
+    found = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert found == [
+        "2 images have a box that reaches beyond it, and is clipped.",
+        "1 images have a box without width or height.",
+        "1 images have a box outside it, which has no area now.",
+        "1 images have a digit whose label is none of 1 to 10, and is -1 now.",
+    ]
+
+
 def test_boxes_that_tfds_would_refuse():
     boxes = np.array([[-4, 5, 8, 40], [50, 1, 3, 3], [1, 2, -3, np.nan], [1, 2, np.inf, 3]])
     got = svhn_builder.relative_boxes(boxes, (40, 30))

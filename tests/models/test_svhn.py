@@ -77,6 +77,19 @@ CNN_64 = (
         ),
         # H11: at 128 px the first dense layer has 8x8x192 inputs.
         ("cnn", (128, 128, 3), 3 * 4 * 4 * 192 * 3072),
+        # There the localisers' first dense layers have four times the inputs, too.
+        (
+            "st_cnn_single",
+            (128, 128, 3),
+            3 * 4 * 4 * 192 * 3072 + 2_432 + 25_632 + 4 * 32**4 + 32 + 1_056 + 198,
+        ),
+        (
+            "st_cnn_multi",
+            (128, 128, 3),
+            3 * 4 * 4 * 192 * 3072
+            + 4 * 32 * (64 * 64 * 3 + 32 * 32 * 48 + 32 * 32 * 64 + 16 * 16 * 128)
+            + 4 * (32 + 1_056 + 198),
+        ),
     ],
 )
 def test_parameters_counted_by_hand(name, image, extra):
@@ -104,6 +117,27 @@ def test_the_localisation_network_of_single():
         "hidden1": (32 * 32 * 32, 32),
         "hidden2": (32, 32),
     }
+
+
+def test_the_localisation_network_of_single_written_out():
+    """H9: pooling and ReLU behind the first convolution, ReLU alone behind the second."""
+    network = ImageLocalisation((6, 8, 2), units=8, rngs=nnx.Rngs(0))
+    for number, layer in enumerate((network.conv1, network.conv2, network.hidden1)):
+        layer.bias[...] = jax.random.normal(jax.random.key(number), layer.bias.shape)
+    image = np.asarray(jax.random.normal(jax.random.key(9), (2, 6, 8, 2)), np.float64)
+
+    def convolved(x, layer):
+        x = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), axis=(1, 2))
+        kernel = np.asarray(layer.kernel[...], np.float64)
+        return np.einsum("nhwcij,ijcf->nhwf", windows, kernel) + np.asarray(layer.bias[...])
+
+    x = convolved(image, network.conv1).reshape(2, 3, 2, 4, 2, 8).max(axis=(2, 4))
+    x = np.maximum(convolved(np.maximum(x, 0), network.conv2), 0).reshape(2, -1)
+    for layer in (network.hidden1, network.hidden2):
+        x = np.maximum(x @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...]), 0)
+    assert 0 < np.mean(x > 0) < 1
+    np.testing.assert_allclose(network(image.astype(np.float32)), x, rtol=1e-4, atol=1e-5)
 
 
 def test_odd_images_keep_their_last_pixels():

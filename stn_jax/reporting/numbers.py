@@ -17,6 +17,9 @@ from stn_jax.reporting.figures import (
     outline,
 )
 
+# Regions that reach out of an image are shown whole as far as this from its centre, in its sizes.
+MAX_REACH = 1.2
+
 
 @dataclass(frozen=True, eq=False)
 class NumberExamples:
@@ -74,10 +77,13 @@ def _draw(axes: Axes, image: np.ndarray) -> None:
 
 
 def _draw_regions(axes: Axes, regions: np.ndarray, shape: tuple[int, int], *, label: bool) -> None:
-    for number, region in enumerate(regions, 1):
+    outlines = [outline(region) for region in regions]
+    for number, points in enumerate(outlines, 1):
         after = "after 1 transformer" if number == 1 else f"after {number}"
         look = {"color": GRIDS[(number - 1) % len(GRIDS)], "lw": 1.5}
-        axes.plot(*outline(region).T, label=after if label else None, **look)
-    size = max(shape)
-    low, high = -0.5 - MARGIN * size, size - 0.5 + MARGIN * size
-    axes.set(xlim=(low, high), ylim=(high, low), facecolor="#DDDDDD")
+        axes.plot(*points.T, label=after if label else None, **look)
+    size, centre = max(shape), (np.array(shape[::-1]) - 1) / 2
+    reach = max(np.abs(points - centre).max() for points in outlines) + 1
+    half = np.clip(reach, (0.5 + MARGIN) * size, MAX_REACH * size)
+    (left, right), (top, bottom) = ((k - half, k + half) for k in centre)
+    axes.set(xlim=(left, right), ylim=(bottom, top), facecolor="#DDDDDD")

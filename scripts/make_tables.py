@@ -28,7 +28,6 @@ from stn_jax.reporting.runs import RecordError, find_runs
 from stn_jax.reporting.tables import Place, Table, build_tables
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FORMER = {("colocalisation", "fast")}  # recipes that records have, and configs no longer
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -63,10 +62,8 @@ def write(tables: Sequence[Table], folder: Path) -> None:
             path.write_text(claims(table), encoding="utf-8")
 
 
-def recipe_config(experiment: str, place: Place, recipe: str) -> dict[str, Any] | None:
-    """Return the config of a cell as its recipe has it, in the form that records have, if any."""
-    if (experiment, recipe) in FORMER:
-        return None
+def recipe_config(experiment: str, place: Place, recipe: str) -> dict[str, Any]:
+    """Return the config of a cell as its recipe has it, in the form that records have."""
     module = load_config_module(CONFIGS / f"{experiment}.py")
     # What all cells of a table share is not selected.
     known = {name for names in module.CHOICES.values() for name in names}

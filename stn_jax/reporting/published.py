@@ -90,14 +90,13 @@ TABLE_5: dict[tuple[str, str], dict[str, float | None]] = {
 TABLE_5_NOTES = (
     "Published: Jaderberg et al. 2015, Table 5, which states neither iterations nor seeds.",
     "Correct: intersection over union with the pasted 28x28 square above 0.5.",
-    "Ours: each seed has 100 images of its own. Of several boxes an image takes the one with the "
-    "least loss: of one network that sees it from eight sides (views), or, in an earlier recipe, "
-    "of three networks (fast).",
+    "Ours: each seed has 100 images of its own. The network sees an image from eight sides, which "
+    "gives eight boxes; the image takes the one with the least loss.",
     "Ours: Eq. 8 without the gradient through the second crop or the random one, on descriptors "
     "whose layers weigh the same; boxes kept within the image; random crops that may lie over its "
     "edge.",
-    "Ours: one encoder for all seeds, a CNN on R trained for 2,000 iterations: not that of "
-    "Table 1.",
+    "Ours: one encoder for all seeds, a CNN on R trained for 2,000 iterations (test error 3.06 %): "
+    "not that of Table 1 (1.20 %).",
     "Ours: the digits of a seed have the same places and clutter in T and TC and in all classes; "
     "cells are not independent.",
 )

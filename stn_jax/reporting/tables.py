@@ -345,7 +345,7 @@ class Table:
 
 
 def build_tables(
-    runs: Iterable[Run], reference: Callable[[str, Place, str], dict[str, Any] | None]
+    runs: Iterable[Run], reference: Callable[[str, Place, str], dict[str, Any]]
 ) -> list[Table]:
     """Build one table a recipe; digits other than MNIST's never share a table with MNIST's.
 
@@ -356,8 +356,7 @@ def build_tables(
     Args:
       runs: runs of the experiments that have a layout.
       reference: function of (experiment, place, recipe), giving the config, as nested dicts of JSON
-        values, that the recipe stands for, or None for a recipe that is no more: then the first run
-        of a cell stands for it.
+        values, that the recipe stands for.
 
     Raises:
       RecordError: on a run of another experiment, or on a seed that was run twice.
@@ -397,14 +396,14 @@ def _table(
     recipe: str,
     digits: str,
     runs: dict[Place, list[Run]],
-    reference: Callable[[str, Place, str], dict[str, Any] | None],
+    reference: Callable[[str, Place, str], dict[str, Any]],
 ) -> Table:
     layout = LAYOUTS[experiment]
     of_paper = digits == layout.digits and recipe not in layout.toy_recipes
     references = {}
     for place, (run, *_) in runs.items():
         try:
-            references[place] = reference(experiment, place, recipe) or run.config
+            references[place] = reference(experiment, place, recipe)
         except ValueError as error:
             raise RecordError(f"{run.path}: {error}") from error
     published, notes = layout.printed(recipe) if of_paper else ({}, ())

@@ -67,19 +67,6 @@ def test_table_5_counts_what_is_right(tmp_path, capsys):
     )
 
 
-def test_records_outlive_their_recipe(tmp_path, capsys):
-    """Runs of a cell are still compared with each other."""
-    config = CONFIGS["colocalisation"].get_config("TC,8")
-    config.runtime.encoder_workdir = "elsewhere"
-    config.recipe = "fast"
-    for seed, scale in ((0, 0.36), (1, 0.42)):
-        config.seeds, config.model.initial_scale = (seed,), scale
-        values = json.loads(json.dumps(config.to_dict()))
-        write_record(tmp_path / str(seed), errors=[12.0], **values)
-    make_tables.main([str(tmp_path)])
-    assert "model.initial_scale 0.42 instead of 0.36" in capsys.readouterr().out.replace("\n", " ")
-
-
 def test_seeds_of_volumes_share_their_cell_unmarked(tmp_path, capsys):
     module = CONFIGS["mnist_3d"]
     for number, selection in enumerate(module.sweep()):

@@ -1,13 +1,14 @@
 """Differentiable image sampling (Sect. 3.3): nearest and bilinear, in two or three dimensions.
 
-How it works: the image continues by two pixels on every side, each output point gathers the 2^N
-taps around it, and the taps are interpolated axis by axis. Because whatever lies further out equals
-the last of these pixels, clipping the *tap index* is all that the border needs, and clipped points
-get gradient 0 since their taps are equal. With few channels the image is padded; with many, where
-that costs more, the taps that lie outside are read elsewhere, or are 0.
+How it works: of each axis two neighbouring pixels of the image are read, the first of them `base`,
+and weighted by the kernel of Eq. 5 at their distance from the point. Within the image they are the
+point's neighbours. A point outside has the nearest two, whose weights are 0 or the kernel's: that
+is all there is to zeros around an image, and nothing is padded or masked. The other paddings move
+the point into the image first.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -20,10 +21,9 @@ from jax.typing import ArrayLike
 from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
-_PAD = 2
-# What is faster depends on the channels; where it turns was measured on CPUs.
-_FEW_CHANNELS = 4
-_MANY_CHANNELS = 16
+
+_FEW_CHANNELS = 4  # Up to so many are faster summed one by one; measured on CPUs.
+_MANY_CHANNELS = 16  # From so many on, an image is not worth a copy.
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
@@ -51,15 +51,15 @@ def sample(
       [B, h, w, C] (or [B, d, h, w, C]) in the image's dtype, accumulated in float32 (or float64).
       With "bilinear" a NaN coordinate gives NaN; an infinite one lies outside, if the axis has
       more than one pixel, and gives NaN with "reflection". With "nearest" they read some pixel.
-      A pixel that is not finite makes NaN of all points next to it, even of weight 0.
+      A pixel that is not finite makes NaN of all points that it is read for, even with weight 0:
+      those next to it and, at the border, those outside.
 
     Gradient:
       With respect to the image, the kernel's weights (Eq. 6); it is computed only where asked
       for. With respect to the grid, Eq. 7, and exactly on a pixel centre the derivative from the
       right, U(x + 1) - U(x), where Eq. 7 read literally gives U(x): this is what makes a
       transformer trainable from the identity. With zero padding the last column's is therefore
-      -U(W - 1); "border" padding makes it 0. In a mirrored copy more than a pixel outside it may be
-      the derivative from the left. "nearest" has gradient 0 in the grid. Forward and
+      -U(W - 1); "border" padding makes it 0. "nearest" has gradient 0 in the grid. Forward and
       reverse mode, to any order.
 
     Coordinates within float rounding of a pixel's centre or edge are put there, so that the
@@ -72,37 +72,20 @@ def sample(
     image, grid = jnp.asarray(image), jnp.asarray(grid)
     check_options(kernel, padding)
     _check(image, grid)
-    shape = image.shape[1:-1]
-    grid = grid.astype(at_least_float32(grid.dtype))
-    # One array a coordinate: loops over interleaved (x, y) pairs are twice as slow on CPUs. A
-    # split, unlike indexing, has a concatenation as its gradient.
-    coordinates = jax.lax.split(grid, (1,) * len(shape), axis=-1)
-    points = tuple(
+    batch, *shape, channels = image.shape
+    outer = grid.shape[1:-1]
+    # One axis of points, and one array a coordinate: CPUs take twice as long for loops over (x, y)
+    # pairs, and longer for short rows. A split, unlike indexing, has a concatenation as its gradient.
+    points = grid.astype(at_least_float32(grid.dtype)).reshape(batch, math.prod(outer), len(shape))
+    coordinates = jax.lax.split(points, (1,) * len(shape), axis=-1)
+    pixels = tuple(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    if padding == "reflection":
-        sizes = shape[::-1]
-        points = tuple(
-            _reflect(point, size, align_corners) for point, size in zip(points, sizes, strict=True)
-        )
     to_centres, to_edges = PADDINGS[padding]
-    mode = to_centres if align_corners else to_edges
     wide = image.astype(at_least_float32(image.dtype))
-    return KERNELS[kernel](wide, points, mode).astype(image.dtype)
-
-
-def _reflect(point: jnp.ndarray, size: int, align_corners: bool) -> jnp.ndarray:
-    """Mirror coordinates that lie more than a pixel outside back into the image.
-
-    Those within a pixel stay: the extended image has their taps, and so the slope from the right.
-    """
-    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
-    if span == 0:
-        return jnp.zeros_like(point)
-    way = jnp.mod(point - low, 2 * span)
-    mirrored = low + jnp.where(way <= span, way, 2 * span - way)
-    return jnp.where(jnp.abs(point - (size - 1) / 2) <= (size + 1) / 2, point, mirrored)
+    out = KERNELS[kernel](wide, pixels, to_centres if align_corners else to_edges)
+    return out.astype(image.dtype).reshape(batch, *outer, channels)
 
 
 # Name -> how the image continues, as a mode of NumPy's `pad`, with and without `align_corners`.
@@ -114,166 +97,226 @@ PADDINGS: dict[str, tuple[str, str]] = {
 }
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _bilinear(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
-    base, fraction = _split(points, image.shape)
-    return _interpolate(_taps(image, base, mode), fraction)
+    sizes = image.shape[-2:0:-1]
+    places = [_place(point, size, mode) for point, size in zip(points, sizes, strict=True)]
+    base, distance = zip(*places, strict=True)
+    if 1 in sizes:  # There are no two pixels to read.
+        image = jnp.pad(image, [(0, 0), *[(0, int(n == 1)) for n in sizes[::-1]], (0, 0)], mode)
+    return _weigh(image, base, distance, mode)
 
 
-def _bilinear_jvp(mode, primals, tangents):
-    (image, points), (image_dot, points_dot) = primals, tangents
-    base, fraction = _split(points, image.shape)
-    taps = _taps(image, base, mode, at_once=2 if image.shape[-1] <= _FEW_CHANNELS else 1)
-    out = _interpolate(taps, fraction)
+def _place(point: jnp.ndarray, size: int, mode: str) -> tuple[jnp.ndarray, jnp.ndarray]:
+    """Return the first of the two pixels to be read, int32, and how far right of it a point lies."""
+    rounding = _rounding(point, size)
+    left = jnp.floor(point + rounding)
+    beyond = point - left
+    # Taken away as a constant: the derivative stays 1, as second derivatives need.
+    point -= jax.lax.stop_gradient(jnp.where(beyond <= rounding, beyond, 0))
+    if mode != "constant":
+        point, falling = _into_image(point, size, mode)
+        # Right of the point lies what is left of its mirror image.
+        left = jnp.where(falling, jnp.ceil(point) - 1, jnp.floor(point))
+    left = jax.lax.stop_gradient(_clip(left, max(0, size - 2)))
+    return left.astype(jnp.int32), point - left
+
+
+def _rounding(point: jnp.ndarray, size: int) -> float:
+    """Return how near to a pixel's centre counts as there."""
+    return float(4 * jnp.finfo(point.dtype).eps * (size + 4))
+
+
+def _clip(value: jnp.ndarray, largest: int) -> jnp.ndarray:
+    # Comparisons, unlike minimum and maximum, let NaN through in one instruction of a CPU.
+    value = jnp.where(value < 0, 0, value)
+    return jnp.where(value > largest, largest, value)
+
+
+def _into_image(point: jnp.ndarray, size: int, mode: str) -> tuple[jnp.ndarray, jnp.ndarray]:
+    """Return which point of the image each point stands for, and whether they move apart.
+
+    The image goes on as its border pixel, or is mirrored about that pixel's centre ("reflect") or
+    edge ("symmetric"), again and again. Derivatives are those from the right.
+    """
+    last = size - 1
+    falling = jnp.zeros_like(point, bool)
+    if mode != "edge":
+        low, span = (0.0, float(last)) if mode == "reflect" else (-0.5, float(size))
+        if span == 0:
+            return jnp.zeros_like(point), falling
+        way = jnp.mod(point - low, 2 * span)
+        falling = way >= span
+        point = low + jnp.where(falling, 2 * span - way, way)
+    moves = jnp.where(falling, (point > 0) & (point <= last), (point >= 0) & (point < last))
+    return jnp.where(moves, point, jax.lax.stop_gradient(_clip(point, last))), falling
+
+
+@jax.custom_jvp
+def _tent(distance: jnp.ndarray) -> jnp.ndarray:
+    """Return the kernel of Eq. 5, max(0, 1 - |distance|)."""
+    height = 1 - jnp.abs(distance)
+    return jnp.where(height < 0, 0, height)
+
+
+@_tent.defjvp
+def _tent_jvp(primals, tangents):
+    return _tent(*primals), _slope(*primals) * tangents[0]
+
+
+def _slope(distance: jnp.ndarray) -> jnp.ndarray:
+    """Return the derivative of the kernel, from the right (Eq. 7)."""
+    rising, falling = jnp.where(distance < -1, 0.0, 1.0), jnp.where(distance < 1, -1.0, 0.0)
+    return jnp.where(distance < 0, rising, falling).astype(distance.dtype)
+
+
+def _pair(
+    distance: jnp.ndarray, mode: str, *, differentiate: bool = False
+) -> tuple[jnp.ndarray, jnp.ndarray]:
+    """Return the weights of an axis's two pixels, or their derivatives."""
+    if mode == "constant":
+        weight = _slope if differentiate else _tent
+        return weight(distance), weight(distance - 1)
+    if differentiate:  # No point lies outside, so that none has a kink of the kernel to its right.
+        return jnp.full_like(distance, -1), jnp.full_like(distance, 1)
+    return 1 - distance, distance
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _weigh(
+    image: jnp.ndarray,
+    base: tuple[jnp.ndarray, ...],
+    distance: tuple[jnp.ndarray, ...],
+    mode: str,
+) -> jnp.ndarray:
+    """Add up the weighted neighbours of points [B, n]: [B, n, C]."""
+    weights = [_pair(d, mode) for d in distance]
+    return _add_up(_taps(image, base), weights)
+
+
+def _weigh_jvp(mode, primals, tangents):
+    (image, base, distance), (image_dot, _, distance_dot) = primals, tangents
+    weights = [_pair(d, mode) for d in distance]
+    moves = [not isinstance(dot, SymbolicZero) for dot in distance_dot]
+    channels = image.shape[-1]
+    taps = _taps(image, base, at_once=2 if any(moves) and channels == 1 else 1)
+    out = _add_up(taps, weights)
     out_dot = jnp.zeros_like(out)
     if not isinstance(image_dot, SymbolicZero):  # Eq. 6
-        out_dot += _interpolate(_taps(image_dot, base, mode, at_once=2), fraction)
-    for axis, point_dot in enumerate(points_dot):
-        if not isinstance(point_dot, SymbolicZero):  # Eq. 7, from the right
-            slope = _interpolate(taps, fraction, differentiate=axis)
-            out_dot += slope * _spread(point_dot.astype(out.dtype), out.shape[-1])
+        out_dot += _weigh_image(image_dot, base, distance, mode)
+    for axis, moved in enumerate(moves):
+        if moved:  # Eq. 7
+            slopes = _pair(distance[axis], mode, differentiate=True)
+            slope = _add_up(taps, [*weights[:axis], slopes, *weights[axis + 1 :]])
+            out_dot += slope * _spread(distance_dot[axis].astype(out.dtype), channels)
     return out, out_dot
 
 
-_bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
+_weigh.defjvp(_weigh_jvp, symbolic_zeros=True)
+
+
+def _weigh_image(
+    image: jnp.ndarray,
+    base: tuple[jnp.ndarray, ...],
+    distance: tuple[jnp.ndarray, ...],
+    mode: str,
+) -> jnp.ndarray:
+    """Do as `_weigh` does, in a form whose gradient with respect to the image is fast.
+
+    The gradient is a sum into tables, on CPUs an entry at a time. With one channel both neighbours
+    in x are an entry, with two weights; with more that takes longer.
+    """
+    weights = [_pair(d, mode) for d in distance]
+    if image.shape[-1] != 1:
+        return _add_up(_taps(image, base), weights)
+    read = _reader(image, base)
+    across = distance[0][..., None] - np.arange(2, dtype=distance[0].dtype).reshape(1, 1, 2)
+    across = _tent(across) if mode == "constant" else 1 - jnp.abs(across)
+    corners = [corner for corner in _corners(base) if corner[0] == 0]
+    rows = [(read(corner, 2)[..., 0] * across).sum(-1, keepdims=True) for corner in corners]
+    return _add_up(rows, weights[1:])
 
 
 def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
-    halfway = tuple(jax.lax.stop_gradient(point) + 0.5 for point in points)
-    base, _ = _split(halfway, image.shape)
-    return _reader(image, base, mode)((0,) * len(base))[..., 0, :]
+    index, inside = [], True
+    for point, size in zip(points, image.shape[-2:0:-1], strict=True):
+        point = jax.lax.stop_gradient(point)
+        if mode != "constant":
+            point, _ = _into_image(point, size, mode)
+        pixel = jnp.floor(point + (0.5 + _rounding(point, size)))
+        inside &= (pixel >= 0) & (pixel <= size - 1)
+        index.append(_clip(pixel, size - 1).astype(jnp.int32))
+    read = _reader(image, tuple(index), neighbours=False)
+    pixels = read((0,) * len(index))[..., 0, :]
+    return jnp.where(inside[..., None], pixels, 0) if mode == "constant" else pixels
 
 
-# Name -> function of the image, its points in pixels, and how it continues.
+# Name -> function of the image, the points [B, n] in pixels by coordinate, and how the image
+# continues; it returns [B, n, C].
 KERNELS: dict[str, Callable[..., jnp.ndarray]] = {"bilinear": _bilinear, "nearest": _nearest}
 
 
-def _split(
-    points: tuple[jnp.ndarray, ...], image_shape: tuple[int, ...]
-) -> tuple[list[jnp.ndarray], list[jnp.ndarray]]:
-    """Return the index left of each point by coordinate, and how far right of it the point lies.
-
-    Indices count from the first pixel of the padding, and leave room for the right-hand neighbour;
-    fractions are in [0, 1). A point within rounding error of an index counts as exactly there.
-    """
-    sizes = (size + 2 * _PAD for size in image_shape[-2:0:-1])
-    base, fraction = [], []
-    for point, size in zip(points, sizes, strict=True):
-        rounding = float(4 * jnp.finfo(point.dtype).eps * size)
-        # A comparison, unlike a minimum, lets NaN through in one instruction of a CPU.
-        inside = point + _PAD
-        inside = jnp.where(inside < 0, 0, inside)
-        inside = jnp.where(inside > size - 2, size - 2, inside)
-        left = jnp.floor(inside + rounding)
-        beyond = inside - left
-        base.append(left.astype(jnp.int32))
-        # Taken away as a constant: the fraction's derivative stays 1, as second derivatives need.
-        fraction.append(beyond - jax.lax.stop_gradient(jnp.where(beyond <= rounding, beyond, 0)))
-    return base, fraction
+def _corners(base: tuple[jnp.ndarray, ...]) -> list[tuple[int, ...]]:
+    """Return the steps in (x, y) or (x, y, z) to a point's neighbours, the left ones first."""
+    return list(itertools.product((0, 1), repeat=len(base)))
 
 
 def _taps(
-    image: jnp.ndarray, base: list[jnp.ndarray], mode: str, *, at_once: int = 1
+    image: jnp.ndarray, base: tuple[jnp.ndarray, ...], *, at_once: int = 1
 ) -> list[jnp.ndarray]:
-    """Gather the 2^N neighbours [B, h, w, C] of each point; the first half lies left in x.
+    """Gather the 2^N neighbours [B, n, C] of each point; the first half lies left in x.
 
-    Those left and right of a point are gathered one by one, or both `at_once` (2). On CPUs both at
-    once pay for gradients, with respect to the image, as they are summed in half as many tables,
-    and to the grid with few channels; forward alone one by one is faster, as are many channels.
+    Those left and right of a point are gathered one by one, or both `at_once` (2), which on CPUs
+    is faster with one channel if gradients with respect to the points follow.
     """
-    read = _reader(image, base, mode)
-    corners = itertools.product((0, 1), repeat=len(base))
-    if at_once == 1 or image.shape[-1] >= _MANY_CHANNELS:
-        return [read(corner)[..., 0, :] for corner in corners]
-    pairs = [read(corner, 2) for corner in corners if corner[0] == 0]
+    read = _reader(image, base)
+    if at_once == 1:
+        return [read(corner)[..., 0, :] for corner in _corners(base)]
+    pairs = [read(corner, 2) for corner in _corners(base) if corner[0] == 0]
     pairs = [jax.lax.split(pair, (1, 1), axis=pair.ndim - 2) for pair in pairs]
     return [side[..., 0, :] for sides in zip(*pairs, strict=True) for side in sides]
 
 
-def _reader(image: jnp.ndarray, base: list[jnp.ndarray], mode: str) -> Callable[..., jnp.ndarray]:
-    """Return a function that reads the pixels [B, h, w, count, C] from base + corner on."""
-    if image.shape[-1] >= _MANY_CHANNELS:
-        return partial(_gather_inside, image, base, mode)
-    return partial(_gather, extend(image, mode), base)
+def _reader(
+    image: jnp.ndarray, base: tuple[jnp.ndarray, ...], *, neighbours: bool = True
+) -> Callable[..., jnp.ndarray]:
+    """Return a function that reads `count` pixels in x, [B, n, count, C], from base + corner on.
 
-
-def extend(image: jnp.ndarray, mode: str) -> jnp.ndarray:
-    """Pad an image by two pixels on every side."""
-    if mode != "constant":
-        return jnp.pad(image, [(0, 0), *[(_PAD, _PAD)] * (image.ndim - 2), (0, 0)], mode=mode)
-    # On CPUs merging x and channels halves the time: the loop over few channels costs more.
-    *outer, width, channels = image.shape
-    around = [(_PAD, _PAD)] * (len(outer) - 1)
-    widths = [(0, 0), *around, (_PAD * channels, _PAD * channels)]
-    padded = jnp.pad(image.reshape(*outer, width * channels), widths)
-    return padded.reshape(*padded.shape[:-1], width + 2 * _PAD, channels)
-
-
-def _gather_inside(
-    image: jnp.ndarray, base: list[jnp.ndarray], mode: str, corner: tuple[int, ...]
-) -> jnp.ndarray:
-    """Read a pixel of an image that is not padded: of its padding what `mode` puts there."""
-    sizes = image.shape[-2:0:-1]
-    index, inside = 0, True
-    for left, step, size, stride in zip(base, corner, sizes, _strides(image), strict=True):
-        place = left + (step - _PAD)
-        inside &= (place >= 0) & (place < size)
-        index += stride * _origin(place, size, mode)
-    pixels = _look_up(image, index)
-    return jnp.where(inside[..., None, None], pixels, 0) if mode == "constant" else pixels
-
-
-def _origin(place: jnp.ndarray, size: int, mode: str) -> jnp.ndarray:
-    """Return which of an axis's pixels stands at each place, in its padding too."""
-    if mode in ("constant", "edge"):
-        return jnp.clip(place, 0, size - 1)
-    origins = np.pad(np.arange(size, dtype=np.int32), _PAD, mode=mode)
-    return jnp.take(origins, place + _PAD, mode="clip")
-
-
-def _gather(
-    padded: jnp.ndarray, base: list[jnp.ndarray], corner: tuple[int, ...], count: int = 1
-) -> jnp.ndarray:
-    """Read `count` pixels in x of a padded image."""
-    strides = _strides(padded)
-    index = sum(left * stride for left, stride in zip(base, strides, strict=True))
-    # Towards a neighbour the table moves, not the index: that all taps share one saves a tenth of
-    # the time on CPUs.
-    first = sum(step * stride for step, stride in zip(corner, strides, strict=True))
-    beyond = sum(strides) - first - (count - 1)
-    return _look_up(padded, index, count, first=first, beyond=beyond)
-
-
-def _strides(image: jnp.ndarray) -> list[int]:
-    """Return by how many pixels a step in x, y (and z) moves."""
-    sizes = image.shape[1:-1]
-    return [int(np.prod(sizes[len(sizes) - axis :])) for axis in range(len(sizes))]
-
-
-def _look_up(
-    image: jnp.ndarray, index: jnp.ndarray, count: int = 1, *, first: int = 0, beyond: int = 0
-) -> jnp.ndarray:
-    """Read `count` pixels in a row: [B, h, w, count, C].
-
-    Args:
-      image: [B, H, W, C].
-      index: [B, h, w], which pixel of the flattened image after its `first` is the first in a row.
-      count: how many.
-      first: the pixel that index 0 stands for.
-      beyond: how many pixels at the end no index reaches.
+    With `neighbours`, no base is an axis's last pixel, and corners are as of `_corners`.
     """
     batch, *sizes, channels = image.shape
-    per_image = int(np.prod(sizes))
+    reads = len(_corners(base)) * math.prod(base[0].shape[1:])
+    if channels < _MANY_CHANNELS and reads > math.prod(sizes):
+        # Each pixel is read more than once. XLA would fuse what makes the image into every read,
+        # and compute it anew for each; what makes an image with a row more it does not.
+        rows = image.reshape(batch, sizes[0], math.prod(sizes[1:]) * channels)
+        sizes[0] += 1
+        image = jnp.pad(rows, [(0, 0), (0, 1), (0, 0)]).reshape(batch, *sizes, channels)
+    strides = [math.prod(sizes[len(sizes) - axis :]) for axis in range(len(sizes))]
+    index = sum(b * stride for b, stride in zip(base, strides, strict=True))
+    reach = sum(strides) if neighbours else 0
+    per_image = math.prod(sizes)
     known = isinstance(batch, int) and 0 < batch * per_image <= _MAX_INDEX
-    if jax.device_count() > 1 or not known:
-        # A table an image: with the batch divided among devices, each reads its own images only;
-        # with images of any number, none, or too many for an index, there is no table of all.
-        table = image.reshape(batch, per_image, channels)[:, first : per_image - beyond]
-        return jax.vmap(lambda table, index: _read(table, index, count))(table, index)
-    # One table of all images is faster: by a quarter on CPUs, where images are small.
-    starts = np.arange(batch, dtype=np.int32).reshape(batch, *(1,) * len(sizes)) * per_image
-    table = image.reshape(batch * per_image, channels)[first : batch * per_image - beyond]
-    return _read(table, index + starts, count)
+    # One table of all images is faster: by a quarter on CPUs, where images are small. A table an
+    # image: with the batch divided among devices, each reads its own images only; with images of
+    # any number, none, or too many for an index, there is no table of all.
+    together = jax.device_count() == 1 and known
+    if together:
+        table = image.reshape(batch * per_image, channels)
+        index += np.arange(batch, dtype=np.int32)[:, None] * per_image
+    else:
+        table = image.reshape(batch, per_image, channels)
+
+    def read(corner: tuple[int, ...], count: int = 1) -> jnp.ndarray:
+        # Towards a neighbour the table moves, not the index, and all tables are of one length: so
+        # all taps share an index, which saves CPUs a quarter of the time.
+        first = sum(step * stride for step, stride in zip(corner, strides, strict=True))
+        last = first + table.shape[-2] - reach + count - 1
+        part = table[..., first:last, :]
+        if together:
+            return _read(part, index, count)
+        return jax.vmap(partial(_read, count=count))(part, index)
+
+    return read
 
 
 def _read(table: jnp.ndarray, index: jnp.ndarray, count: int) -> jnp.ndarray:
@@ -287,17 +330,12 @@ def _read(table: jnp.ndarray, index: jnp.ndarray, count: int) -> jnp.ndarray:
     return jax.lax.gather(table, index[..., None], numbers, sizes, mode="clip")
 
 
-def _interpolate(
-    taps: list[jnp.ndarray], fraction: list[jnp.ndarray], *, differentiate: int | None = None
-) -> jnp.ndarray:
-    """Interpolate taps axis by axis; along axis `differentiate` take the slope instead."""
-    for axis, weight in enumerate(fraction):
+def _add_up(taps: list[jnp.ndarray], weights: list[tuple[jnp.ndarray, jnp.ndarray]]) -> jnp.ndarray:
+    """Add up weighted taps axis by axis."""
+    for pair in weights:
         half = len(taps) // 2
-        weight = weight[..., None].astype(taps[0].dtype)
-        taps = [
-            right - left if axis == differentiate else left + weight * (right - left)
-            for left, right in zip(taps[:half], taps[half:], strict=True)
-        ]
+        left, right = (weight[..., None].astype(taps[0].dtype) for weight in pair)
+        taps = [left * a + right * b for a, b in zip(taps[:half], taps[half:], strict=True)]
     return taps[0]
 
 

@@ -1,5 +1,6 @@
 """Timing of contenders that do the same work, such that a drifting machine favours none."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,11 @@ import numpy as np
 
 # Of a row: at most so many seconds for one contender's rounds.
 MAX_SECONDS = 8.0
+# PyTorch's threads keep their cores for a while after a call, in wait of the next one, and cost
+# whoever runs then up to half as much again. So each round begins with a pause, and with calls
+# that are not timed, until all threads are awake again.
+PAUSE_SECONDS = 0.01
+WARM_UP = 3  # one untimed call for so many timed ones
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ def measure(
     Args:
       contenders: by name, functions that build them.
       rounds: how many each gets, but no more than `MAX_SECONDS` allow, and three at least.
-      round_seconds: a round repeats the call until it takes about as long.
+      round_seconds: a round repeats the call until it takes about as long, and does so after a
+        pause and a third as many calls that are not timed. A longer call is timed alone.
 
     Returns:
       By name: `seconds` for a unit of work (the median of the rounds), `low` and `high` (their
@@ -83,6 +90,9 @@ def measure(
     times = {name: [] for name in built}
     for _ in range(rounds):
         for name, contender in built.items():
+            if repeats[name] > 1:
+                time.sleep(PAUSE_SECONDS)
+                contender.seconds(math.ceil(repeats[name] / WARM_UP))
             times[name].append(contender.seconds(repeats[name]))
     timed = {name: _summary(times[name], first[name]) for name in built}
     return {name: (timed | failed)[name] for name in contenders}

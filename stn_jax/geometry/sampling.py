@@ -21,7 +21,6 @@ from jax.typing import ArrayLike
 from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
-
 _FEW_CHANNELS = 4  # Up to so many are faster summed one by one; measured on CPUs.
 _MANY_CHANNELS = 16  # From so many on, an image is not worth a copy.
 _MAX_INDEX = np.iinfo(np.int32).max
@@ -74,8 +73,8 @@ def sample(
     _check(image, grid)
     batch, *shape, channels = image.shape
     outer = grid.shape[1:-1]
-    # One axis of points, and one array a coordinate: CPUs take twice as long for loops over (x, y)
-    # pairs, and longer for short rows. A split, unlike indexing, has a concatenation as its gradient.
+    # One axis of points, and one array a coordinate: CPUs take longer for short rows, and twice as
+    # long for (x, y) pairs. A split, unlike indexing, has a concatenation as its gradient.
     points = grid.astype(at_least_float32(grid.dtype)).reshape(batch, math.prod(outer), len(shape))
     coordinates = jax.lax.split(points, (1,) * len(shape), axis=-1)
     pixels = tuple(
@@ -107,7 +106,7 @@ def _bilinear(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) ->
 
 
 def _place(point: jnp.ndarray, size: int, mode: str) -> tuple[jnp.ndarray, jnp.ndarray]:
-    """Return the first of the two pixels to be read, int32, and how far right of it a point lies."""
+    """Return which pixel is the first of the two, int32, and how far right of it a point lies."""
     rounding = _rounding(point, size)
     left = jnp.floor(point + rounding)
     beyond = point - left
@@ -284,7 +283,7 @@ def _reader(
     With `neighbours`, no base is an axis's last pixel, and corners are as of `_corners`.
     """
     batch, *sizes, channels = image.shape
-    reads = len(_corners(base)) * math.prod(base[0].shape[1:])
+    reads = (len(_corners(base)) if neighbours else 1) * math.prod(base[0].shape[1:])
     if channels < _MANY_CHANNELS and reads > math.prod(sizes):
         # Each pixel is read more than once. XLA would fuse what makes the image into every read,
         # and compute it anew for each; what makes an image with a row more it does not.
@@ -314,7 +313,7 @@ def _reader(
         part = table[..., first:last, :]
         if together:
             return _read(part, index, count)
-        return jax.vmap(partial(_read, count=count))(part, index)
+        return jax.vmap(lambda part, index: _read(part, index, count))(part, index)
 
     return read
 

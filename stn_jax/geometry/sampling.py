@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.typing import ArrayLike
 
 from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.coords import axis_to_pixels
 
 _FEW_CHANNELS = 4  # Up to so many are faster summed one by one; measured on CPUs.
-_MANY_CHANNELS = 16  # From so many on, an image is not worth a copy.
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
@@ -188,12 +188,14 @@ def _weigh(
     mode: str,
 ) -> jnp.ndarray:
     """Add up the weighted neighbours of points [B, n]: [B, n, C]."""
+    image = _computed(image)
     weights = [_pair(d, mode) for d in distance]
     return _add_up(_taps(image, base), weights)
 
 
 def _weigh_jvp(mode, primals, tangents):
     (image, base, distance), (image_dot, _, distance_dot) = primals, tangents
+    image = _computed(image)
     weights = [_pair(d, mode) for d in distance]
     moves = [not isinstance(dot, SymbolicZero) for dot in distance_dot]
     channels = image.shape[-1]
@@ -244,7 +246,7 @@ def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> 
         pixel = jnp.floor(point + (0.5 + _rounding(point, size)))
         inside &= (pixel >= 0) & (pixel <= size - 1)
         index.append(_clip(pixel, size - 1).astype(jnp.int32))
-    read = _reader(image, tuple(index), neighbours=False)
+    read = _reader(_computed(image), tuple(index), neighbours=False)
     pixels = read((0,) * len(index))[..., 0, :]
     return jnp.where(inside[..., None], pixels, 0) if mode == "constant" else pixels
 
@@ -252,6 +254,25 @@ def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> 
 # Name -> function of the image, the points [B, n] in pixels by coordinate, and how the image
 # continues; it returns [B, n, C].
 KERNELS: dict[str, Callable[..., jnp.ndarray]] = {"bilinear": _bilinear, "nearest": _nearest}
+
+
+def _computed(image: jnp.ndarray) -> jnp.ndarray:
+    """Return the image, and keep XLA from computing it anew for each read on CPUs.
+
+    It fuses what makes the image, such as another transformer, into the reads, and computes each
+    pixel four times. A call that is not to be inlined stays out of fusions, and copies nothing.
+    """
+
+    def called(image):
+        with set_xla_metadata(inlineable="false"):
+            return _unchanged(image)
+
+    return jax.lax.platform_dependent(image, cpu=called, default=lambda image: image)
+
+
+@jax.jit
+def _unchanged(image: jnp.ndarray) -> jnp.ndarray:
+    return image * 1  # Without a factor JAX leaves the call out. XLA leaves the factor out.
 
 
 def _corners(base: tuple[jnp.ndarray, ...]) -> list[tuple[int, ...]]:
@@ -283,13 +304,6 @@ def _reader(
     With `neighbours`, no base is an axis's last pixel, and corners are as of `_corners`.
     """
     batch, *sizes, channels = image.shape
-    reads = (len(_corners(base)) if neighbours else 1) * math.prod(base[0].shape[1:])
-    if channels < _MANY_CHANNELS and reads > math.prod(sizes):
-        # Each pixel is read more than once. XLA would fuse what makes the image into every read,
-        # and compute it anew for each; what makes an image with a row more it does not.
-        rows = image.reshape(batch, sizes[0], math.prod(sizes[1:]) * channels)
-        sizes[0] += 1
-        image = jnp.pad(rows, [(0, 0), (0, 1), (0, 0)]).reshape(batch, *sizes, channels)
     strides = [math.prod(sizes[len(sizes) - axis :]) for axis in range(len(sizes))]
     index = sum(b * stride for b, stride in zip(base, strides, strict=True))
     reach = sum(strides) if neighbours else 0

@@ -374,6 +374,23 @@ def test_gradient_in_the_image_costs_nothing_unless_asked_for(gradient, scatters
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_makes_the_image_is_not_computed_anew_for_each_read(kernel, channels):
+    def sampled(image, grid):
+        return geometry.sample(jnp.sin(image), grid, kernel=kernel)
+
+    def with_gradient(image, grid):
+        out, pull = jax.vjp(sampled, image, grid)
+        return out, pull(out)
+
+    for function in (sampled, with_gradient):
+        compiled = jax.jit(function).lower(draw(2, 6, 7, channels), draw(2, 5, 4, 2)).compile()
+        fusions = [part for part in compiled.as_text().split("\n}\n") if "ENTRY" not in part]
+        assert any(" gather(" in part for part in fusions)
+        assert not any(" gather(" in part and " sine(" in part for part in fusions)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_images_are_computed_in_float32(dtype, kernel):
     image, grid = jnp.asarray(draw(2, 6, 5, 3), dtype), draw_grid(2, 7, 7, 2)

@@ -230,8 +230,9 @@ def _weigh_image(
     if image.shape[-1] != 1:
         return _add_up(_taps(image, base), weights)
     read = _reader(image, base)
-    across = distance[0][..., None] - np.arange(2, dtype=distance[0].dtype).reshape(1, 1, 2)
-    across = _tent(across) if mode == "constant" else 1 - jnp.abs(across)
+    step = np.arange(2, dtype=distance[0].dtype).reshape(1, 1, 2)
+    right = distance[0][..., None]
+    across = _tent(right - step) if mode == "constant" else (1 - step) + (2 * step - 1) * right
     corners = [corner for corner in _corners(base) if corner[0] == 0]
     rows = [(read(corner, 2)[..., 0] * across).sum(-1, keepdims=True) for corner in corners]
     return _add_up(rows, weights[1:])

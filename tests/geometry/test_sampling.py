@@ -316,6 +316,20 @@ def test_numeric_gradients(shape, channels, padding, order):
         check_grads(functools.partial(sample, padding=padding), (image, grid), order=order)
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_derivatives_in_the_grid_of_those_in_the_image(padding, channels):
+    image, direction = draw(1, 3, 4, channels), draw(1, 3, 4, channels, seed=1)
+    grid = row_points([-1, 0, 0.25, 1, 2, 3, 4], (3, 4))
+
+    def along(grid):  # Samples are linear in the image: this is `direction`, sampled.
+        sampled = functools.partial(geometry.sample, grid=grid, padding=padding)
+        return jax.jvp(sampled, (image,), (direction,))[1].sum()
+
+    expected = jax.grad(lambda g: geometry.sample(direction, g, padding=padding).sum())(grid)
+    np.testing.assert_allclose(jax.grad(along)(grid), expected, atol=1e-5)
+
+
 def test_mixed_second_derivative_on_a_pixel_centre():
     image = draw(1, 4, 4, 1)
     grid = row_points([2.0], (4, 4))

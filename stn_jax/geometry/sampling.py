@@ -9,7 +9,7 @@ the point into the image first.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -17,15 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.lax import optimization_barrier
 from jax.typing import ArrayLike
 
 from stn_jax.geometry.checks import at_least_float32
+from stn_jax.geometry.chunks import in_chunks
 from stn_jax.geometry.coords import axis_to_pixels
 
 _FEW_CHANNELS = 4  # Up to so many are faster summed one by one; measured on CPUs.
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
+@partial(jax.jit, static_argnames=("kernel", "padding", "align_corners"), inline=True)
 def sample(
     image: ArrayLike,
     grid: ArrayLike,
@@ -71,6 +74,14 @@ def sample(
     image, grid = jnp.asarray(image), jnp.asarray(grid)
     check_options(kernel, padding)
     _check(image, grid)
+    mode = PADDINGS[padding][0 if align_corners else 1]
+    call = partial(_sample, weigh=KERNELS[kernel], mode=mode, align_corners=align_corners)
+    return in_chunks(call, image, grid)
+
+
+def _sample(
+    image: jnp.ndarray, grid: jnp.ndarray, *, weigh: Callable, mode: str, align_corners: bool
+) -> jnp.ndarray:
     batch, *shape, channels = image.shape
     outer = grid.shape[1:-1]
     # One axis of points, and one array a coordinate: CPUs take longer for short rows, and twice as
@@ -81,10 +92,9 @@ def sample(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    to_centres, to_edges = PADDINGS[padding]
-    wide = image.astype(at_least_float32(image.dtype))
-    out = KERNELS[kernel](wide, pixels, to_centres if align_corners else to_edges)
-    return out.astype(image.dtype).reshape(batch, *outer, channels)
+    out = weigh(image.astype(at_least_float32(image.dtype)), pixels, mode)
+    # Short rows again, if the loops were of the reshaped output.
+    return _computed(out.astype(image.dtype)).reshape(batch, *outer, channels)
 
 
 # Name -> how the image continues, as a mode of NumPy's `pad`, with and without `align_corners`.
@@ -98,15 +108,13 @@ PADDINGS: dict[str, tuple[str, str]] = {
 
 def _bilinear(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
     sizes = image.shape[-2:0:-1]
-    places = [_place(point, size, mode) for point, size in zip(points, sizes, strict=True)]
-    base, distance = zip(*places, strict=True)
     if 1 in sizes:  # There are no two pixels to read.
         image = jnp.pad(image, [(0, 0), *[(0, int(n == 1)) for n in sizes[::-1]], (0, 0)], mode)
-    return _weigh(image, base, distance, mode)
+    return _weigh(image, points, sizes, mode)
 
 
 def _place(point: jnp.ndarray, size: int, mode: str) -> tuple[jnp.ndarray, jnp.ndarray]:
-    """Return which pixel is the first of the two, int32, and how far right of it a point lies."""
+    """Return which pixel is the first of the two, and how far right of it a point lies."""
     rounding = _rounding(point, size)
     left = jnp.floor(point + rounding)
     beyond = point - left
@@ -117,7 +125,16 @@ def _place(point: jnp.ndarray, size: int, mode: str) -> tuple[jnp.ndarray, jnp.n
         # Right of the point lies what is left of its mirror image.
         left = jnp.where(falling, jnp.ceil(point) - 1, jnp.floor(point))
     left = jax.lax.stop_gradient(_clip(left, max(0, size - 2)))
-    return left.astype(jnp.int32), point - left
+    return left, point - left
+
+
+def _places(
+    image: jnp.ndarray, points: tuple[jnp.ndarray, ...], sizes: tuple[int, ...], mode: str
+) -> tuple[jnp.ndarray, tuple[jnp.ndarray, ...]]:
+    """Return the number of each point's first pixel, and how far from it the point lies by axis."""
+    places = [_place(point, size, mode) for point, size in zip(points, sizes, strict=True)]
+    base, distance = zip(*places, strict=True)
+    return _number(base, image), distance
 
 
 def _rounding(point: jnp.ndarray, size: int) -> float:
@@ -180,24 +197,24 @@ def _pair(
     return 1 - distance, distance
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _weigh(
-    image: jnp.ndarray,
-    base: tuple[jnp.ndarray, ...],
-    distance: tuple[jnp.ndarray, ...],
-    mode: str,
+    image: jnp.ndarray, points: tuple[jnp.ndarray, ...], sizes: tuple[int, ...], mode: str
 ) -> jnp.ndarray:
-    """Add up the weighted neighbours of points [B, n]: [B, n, C]."""
-    image = _computed(image)
-    weights = [_pair(d, mode) for d in distance]
-    return _add_up(_taps(image, base), weights)
+    """Add up the weighted neighbours of points [B, n] in pixels: [B, n, C]."""
+    image = _computed(image).reshape(image.shape)
+    base, distance = _places(image, points, sizes, mode)
+    return _add_up(_taps(image, base), [_pair(d, mode) for d in distance])
 
 
-def _weigh_jvp(mode, primals, tangents):
-    (image, base, distance), (image_dot, _, distance_dot) = primals, tangents
-    image = _computed(image)
+def _weigh_jvp(sizes, mode, primals, tangents):
+    (image, points), (image_dot, points_dot) = primals, tangents
+    image = _computed(image).reshape(image.shape)
+    # Computed anew with another rounding, a point would be weighted for other pixels than are read.
+    points = tuple(optimization_barrier(_computed(p).reshape(p.shape)) for p in points)
+    base, distance = _places(image, points, sizes, mode)
     weights = [_pair(d, mode) for d in distance]
-    moves = [not isinstance(dot, SymbolicZero) for dot in distance_dot]
+    moves = [not isinstance(dot, SymbolicZero) for dot in points_dot]
     channels = image.shape[-1]
     taps = _taps(image, base, at_once=2 if any(moves) and channels == 1 else 1)
     out = _add_up(taps, weights)
@@ -206,9 +223,11 @@ def _weigh_jvp(mode, primals, tangents):
         out_dot += _weigh_image(image_dot, base, distance, mode)
     for axis, moved in enumerate(moves):
         if moved:  # Eq. 7
+            place = partial(_place, size=sizes[axis], mode=mode)
+            _, (_, distance_dot) = jax.jvp(place, (points[axis],), (points_dot[axis],))
             slopes = _pair(distance[axis], mode, differentiate=True)
             slope = _add_up(taps, [*weights[:axis], slopes, *weights[axis + 1 :]])
-            out_dot += slope * _spread(distance_dot[axis].astype(out.dtype), channels)
+            out_dot += slope * _spread(distance_dot.astype(out.dtype), channels)
     return out, out_dot
 
 
@@ -216,26 +235,20 @@ _weigh.defjvp(_weigh_jvp, symbolic_zeros=True)
 
 
 def _weigh_image(
-    image: jnp.ndarray,
-    base: tuple[jnp.ndarray, ...],
-    distance: tuple[jnp.ndarray, ...],
-    mode: str,
+    image: jnp.ndarray, base: jnp.ndarray, distance: tuple[jnp.ndarray, ...], mode: str
 ) -> jnp.ndarray:
     """Do as `_weigh` does, in a form whose gradient with respect to the image is fast.
 
-    The gradient is a sum into tables, on CPUs an entry at a time. With one channel both neighbours
-    in x are an entry, with two weights; with more that takes longer.
+    The gradient is a sum into tables, on CPUs an entry at a time, each table by one core. Both
+    neighbours in x, with all their channels, are an entry.
     """
-    weights = [_pair(d, mode) for d in distance]
-    if image.shape[-1] != 1:
-        return _add_up(_taps(image, base), weights)
     read = _reader(image, base)
     step = np.arange(2, dtype=distance[0].dtype).reshape(1, 1, 2)
     right = distance[0][..., None]
     across = _tent(right - step) if mode == "constant" else (1 - step) + (2 * step - 1) * right
-    corners = [corner for corner in _corners(base) if corner[0] == 0]
-    rows = [(read(corner, 2)[..., 0] * across).sum(-1, keepdims=True) for corner in corners]
-    return _add_up(rows, weights[1:])
+    corners = [corner for corner in _corners(image) if corner[0] == 0]
+    rows = [(read(corner, 2) * across[..., None]).sum(-2) for corner in corners]
+    return _add_up(rows, [_pair(d, mode) for d in distance[1:]])
 
 
 def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> jnp.ndarray:
@@ -246,8 +259,9 @@ def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> 
             point, _ = _into_image(point, size, mode)
         pixel = jnp.floor(point + (0.5 + _rounding(point, size)))
         inside &= (pixel >= 0) & (pixel <= size - 1)
-        index.append(_clip(pixel, size - 1).astype(jnp.int32))
-    read = _reader(_computed(image), tuple(index), neighbours=False)
+        index.append(_clip(pixel, size - 1))
+    image = _computed(image).reshape(image.shape)
+    read = _reader(image, _number(index, image), neighbours=False)
     pixels = read((0,) * len(index))[..., 0, :]
     return jnp.where(inside[..., None], pixels, 0) if mode == "constant" else pixels
 
@@ -257,33 +271,46 @@ def _nearest(image: jnp.ndarray, points: tuple[jnp.ndarray, ...], mode: str) -> 
 KERNELS: dict[str, Callable[..., jnp.ndarray]] = {"bilinear": _bilinear, "nearest": _nearest}
 
 
-def _computed(image: jnp.ndarray) -> jnp.ndarray:
-    """Return the image, and keep XLA from computing it anew for each read on CPUs.
+def _computed(array: jnp.ndarray) -> jnp.ndarray:
+    """Return an array as a vector, and keep XLA from fusing what is before and behind on CPUs.
 
-    It fuses what makes the image, such as another transformer, into the reads, and computes each
+    It would fuse what makes an image, such as another transformer, into the reads, and compute each
     pixel four times. A call that is not to be inlined stays out of fusions, and copies nothing.
     """
 
-    def called(image):
+    def called(array):
         with set_xla_metadata(inlineable="false"):
-            return _unchanged(image)
+            return _as_vector(array)
 
-    return jax.lax.platform_dependent(image, cpu=called, default=lambda image: image)
+    return jax.lax.platform_dependent(array, cpu=called, default=_as_vector)
 
 
 @jax.jit
-def _unchanged(image: jnp.ndarray) -> jnp.ndarray:
-    return image * 1  # Without a factor JAX leaves the call out. XLA leaves the factor out.
+def _as_vector(array: jnp.ndarray) -> jnp.ndarray:
+    return array.reshape(-1)
 
 
-def _corners(base: tuple[jnp.ndarray, ...]) -> list[tuple[int, ...]]:
+def _corners(image: jnp.ndarray) -> list[tuple[int, ...]]:
     """Return the steps in (x, y) or (x, y, z) to a point's neighbours, the left ones first."""
-    return list(itertools.product((0, 1), repeat=len(base)))
+    return list(itertools.product((0, 1), repeat=image.ndim - 2))
 
 
-def _taps(
-    image: jnp.ndarray, base: tuple[jnp.ndarray, ...], *, at_once: int = 1
-) -> list[jnp.ndarray]:
+def _strides(image: jnp.ndarray) -> list[int]:
+    """Return how many pixels apart neighbours in x, y (and z) are."""
+    sizes = image.shape[1:-1]
+    return [math.prod(sizes[len(sizes) - axis :]) for axis in range(len(sizes))]
+
+
+def _number(pixel: Sequence[jnp.ndarray], image: jnp.ndarray) -> jnp.ndarray:
+    """Return the numbers of pixels (x, y) or (x, y, z) in their image, int32."""
+    # Where floats count them exactly, one conversion to integers does.
+    if math.prod(image.shape[1:-1]) > 2 ** (jnp.finfo(pixel[0].dtype).nmant + 1):
+        pixel = [axis.astype(jnp.int32) for axis in pixel]
+    number = sum(axis * stride for axis, stride in zip(pixel, _strides(image), strict=True))
+    return number.astype(jnp.int32)
+
+
+def _taps(image: jnp.ndarray, base: jnp.ndarray, *, at_once: int = 1) -> list[jnp.ndarray]:
     """Gather the 2^N neighbours [B, n, C] of each point; the first half lies left in x.
 
     Those left and right of a point are gathered one by one, or both `at_once` (2), which on CPUs
@@ -291,57 +318,59 @@ def _taps(
     """
     read = _reader(image, base)
     if at_once == 1:
-        return [read(corner)[..., 0, :] for corner in _corners(base)]
-    pairs = [read(corner, 2) for corner in _corners(base) if corner[0] == 0]
+        return [read(corner)[..., 0, :] for corner in _corners(image)]
+    pairs = [read(corner, 2) for corner in _corners(image) if corner[0] == 0]
     pairs = [jax.lax.split(pair, (1, 1), axis=pair.ndim - 2) for pair in pairs]
     return [side[..., 0, :] for sides in zip(*pairs, strict=True) for side in sides]
 
 
+def _is_one_table(image: jnp.ndarray) -> bool:
+    """Return whether images are read as one table, which is faster: on CPUs by a quarter, if small.
+
+    Not with the batch divided among devices, where each reads its own images only, nor images of
+    any number, none, or too many for an index.
+    """
+    known = isinstance(image.shape[0], int) and 0 < image.size <= _MAX_INDEX
+    return jax.device_count() == 1 and known
+
+
 def _reader(
-    image: jnp.ndarray, base: tuple[jnp.ndarray, ...], *, neighbours: bool = True
+    image: jnp.ndarray, base: jnp.ndarray, *, neighbours: bool = True
 ) -> Callable[..., jnp.ndarray]:
     """Return a function that reads `count` pixels in x, [B, n, count, C], from base + corner on.
 
     With `neighbours`, no base is an axis's last pixel, and corners are as of `_corners`.
     """
-    batch, *sizes, channels = image.shape
-    strides = [math.prod(sizes[len(sizes) - axis :]) for axis in range(len(sizes))]
-    index = sum(b * stride for b, stride in zip(base, strides, strict=True))
+    strides, channels = _strides(image), image.shape[-1]
     reach = sum(strides) if neighbours else 0
-    per_image = math.prod(sizes)
-    known = isinstance(batch, int) and 0 < batch * per_image <= _MAX_INDEX
-    # One table of all images is faster: by a quarter on CPUs, where images are small. A table an
-    # image: with the batch divided among devices, each reads its own images only; with images of
-    # any number, none, or too many for an index, there is no table of all.
-    together = jax.device_count() == 1 and known
-    if together:
-        table = image.reshape(batch * per_image, channels)
-        index += np.arange(batch, dtype=np.int32)[:, None] * per_image
+    per_image = math.prod(image.shape[1:-1])
+    if _is_one_table(image):
+        read, table = _read, image.reshape(-1)
+        base += np.arange(image.shape[0], dtype=np.int32)[:, None] * per_image
     else:
-        table = image.reshape(batch, per_image, channels)
+        read = jax.vmap(_read, in_axes=(0, 0, None))
+        table = image.reshape(image.shape[0], per_image * channels)
+    base *= channels
 
-    def read(corner: tuple[int, ...], count: int = 1) -> jnp.ndarray:
+    def read_from(corner: tuple[int, ...], count: int = 1) -> jnp.ndarray:
         # Towards a neighbour the table moves, not the index, and all tables are of one length: so
         # all taps share an index, which saves CPUs a quarter of the time.
-        first = sum(step * stride for step, stride in zip(corner, strides, strict=True))
-        last = first + table.shape[-2] - reach + count - 1
-        part = table[..., first:last, :]
-        if together:
-            return _read(part, index, count)
-        return jax.vmap(lambda part, index: _read(part, index, count))(part, index)
+        first = channels * sum(step * stride for step, stride in zip(corner, strides, strict=True))
+        last = first + table.shape[-1] - channels * (reach + 1 - count)
+        values = read(table[..., first:last], base, count * channels)
+        return values.reshape(*base.shape, count, channels)
 
-    return read
+    return read_from
 
 
 def _read(table: jnp.ndarray, index: jnp.ndarray, count: int) -> jnp.ndarray:
-    """Read `count` rows of a table [N, C] from each index on: [..., count, C]."""
+    """Read `count` numbers of a table [N] from each index on: [..., count]."""
     numbers = jax.lax.GatherDimensionNumbers(
-        offset_dims=(index.ndim, index.ndim + 1), collapsed_slice_dims=(), start_index_map=(0,)
+        offset_dims=(index.ndim,), collapsed_slice_dims=(), start_index_map=(0,)
     )
     # NaN coordinates become arbitrary integers: "clip" keeps the read inside the table. No index
     # counts from the end here, which saves another tenth.
-    sizes = (count, table.shape[-1])
-    return jax.lax.gather(table, index[..., None], numbers, sizes, mode="clip")
+    return jax.lax.gather(table, index[..., None], numbers, (count,), mode="clip")
 
 
 def _add_up(taps: list[jnp.ndarray], weights: list[tuple[jnp.ndarray, jnp.ndarray]]) -> jnp.ndarray:
@@ -398,6 +427,10 @@ def _check(image: jnp.ndarray, grid: jnp.ndarray) -> None:
         raise ValueError(
             f"image and grid must have the same batch size, got {image.shape[0]} and "
             f"{grid.shape[0]}; repeat the one that is shared."
+        )
+    if math.prod(image.shape[1:]) > _MAX_INDEX:
+        raise ValueError(
+            f"an image may have at most {_MAX_INDEX} numbers, got shape {list(image.shape)}."
         )
     if 0 in image.shape[1:-1]:
         raise ValueError(f"image must have at least one pixel, got shape {list(image.shape)}.")

@@ -21,7 +21,7 @@ KERNELS = {
 PADDINGS = ("zeros", "border", "reflection")
 CONVENTIONS = (True, False)
 
-sample = jax.jit(geometry.sample, static_argnames=("kernel", "padding", "align_corners"))
+sample = geometry.sample
 
 
 def draw(*shape, seed=0):
@@ -384,6 +384,28 @@ def test_gradient_in_the_image_costs_nothing_unless_asked_for(gradient, scatters
     assert ("scatter" in jaxpr, "scatter" in compiled) == (scatters, scatters)
 
 
+@pytest.mark.parametrize("wanted", [("image",), ("grid",), ("image", "grid")])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_pixels_are_read_and_weighted_alike(wanted, channels):
+    # Compilers round x * 28 + 28 once or twice. Where that decides what a point's neighbours are,
+    # here about as far left of a pixel as counts as on it, all must go by the same.
+    size = 57
+    beside = sampling._rounding(jnp.zeros(1), size) * np.linspace(0.8, 1.2, 400)
+    x, away = np.meshgrid(np.arange(1, size), beside, indexing="ij")
+    points = np.stack([x - away, np.full_like(x, 7.4, float)], -1)[None]
+    grid = oracles.normalised(points, (33, size), True).astype(np.float32)
+    image = draw(1, 33, size, channels)
+
+    @jax.jit
+    def with_gradients(arrays, cotangent):
+        differentiated = {name: arrays[name] for name in wanted}
+        out, pull = jax.vjp(lambda some: geometry.sample(**{**arrays, **some}), differentiated)
+        return out, pull(cotangent)
+
+    out, _ = with_gradients({"image": image, "grid": grid}, draw(1, *grid.shape[1:3], channels))
+    np.testing.assert_allclose(out, sample(image, grid), atol=1e-3)
+
+
 # Types, layouts and transformations.
 
 
@@ -540,15 +562,33 @@ def test_exported_for_batches_of_any_size(channels):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kernel):
-    pixels = 6 * 7
     image, grid = draw(3, 6, 7, 2), draw(3, 4, 3, 2)
-    expected = geometry.sample(image, grid, kernel=kernel)
-    monkeypatch.setattr(sampling, "_MAX_INDEX", 3 * pixels - 1)
+    expected = sample(image, grid, kernel=kernel)
+    monkeypatch.setattr(sampling, "_MAX_INDEX", image.size - 1)
     reads = []
     read = sampling._read
     monkeypatch.setattr(sampling, "_read", lambda *a: reads.append(a[0].shape) or read(*a))
-    np.testing.assert_array_equal(geometry.sample(image, grid, kernel=kernel), expected)
-    assert {len(shape) for shape in reads} == {2} and max(s[0] for s in reads) <= pixels
+    anew = sample.__wrapped__  # What was compiled above has one table.
+    np.testing.assert_allclose(anew(image, grid, kernel=kernel), expected, atol=1e-6)
+    assert {len(shape) for shape in reads} == {1} and max(reads)[0] <= image[0].size
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_pixels_that_floats_cannot_count(kernel):
+    side = 4099  # More than 2^24 pixels: the last ones have no odd numbers as float32.
+    image = np.zeros((1, side, side, 1), np.float32)
+    image[0, -40:] = draw(40, side, 1)
+    points = np.array([[(x, y) for x in range(2, 9) for y in range(side - 9, side - 1)]])
+    grid = oracles.normalised(points[:, None], (side, side), True).astype(np.float32)
+    out = sample(image, grid, kernel=kernel)
+    np.testing.assert_array_equal(out[0, 0, :, 0], image[0, points[0, :, 1], points[0, :, 0], 0])
+
+
+def test_an_image_too_large_for_an_index_is_refused():
+    shape = (2, 2**15, 2**15, 3)
+    like = [jax.ShapeDtypeStruct(s, np.float32) for s in (shape, (2, 4, 4, 2))]
+    with pytest.raises(ValueError, match=r"2147483647 numbers, got shape \[2, 32768, 32768, 3\]"):
+        jax.eval_shape(sample, *like)
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 5, 2), (0, 4, 5, 9), (0, 4, 5, 16), (2, 4, 5, 0)])

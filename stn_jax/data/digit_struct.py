@@ -74,6 +74,7 @@ def read(path: str | os.PathLike) -> Iterator[Entry]:
                 ) from error
 
 
+_CACHE_BYTES = 2**20
 # What h5py raises on damaged files, and _File does; MemoryError where a length is damaged.
 _ERRORS = (KeyError, MemoryError, OSError, RuntimeError, TypeError, UnicodeError, ValueError)
 
@@ -93,6 +94,12 @@ class _File:
             raise ValueError(
                 f"{self._path}: not a MATLAB 7.3 (HDF5) file, or cut short ({error}); get it again."
             ) from error
+        # Each object is read once, and the library would keep the last 32 MiB of them, which in
+        # memory are several times as much.
+        cache = self._id.get_mdc_config()
+        cache.set_initial_size = True
+        cache.initial_size = cache.min_size = cache.max_size = _CACHE_BYTES
+        self._id.set_mdc_config(cache)
         return self
 
     def __exit__(self, *_) -> None:

@@ -41,6 +41,16 @@ def test_ten_is_zero_and_what_is_no_label_is_told(path):
     assert entry.labels.tolist() == [0, 1, 9] + [BAD_LABEL] * 5
 
 
+def test_what_was_read_is_not_kept(path):
+    synthetic.write_digit_struct(path, synthetic.random_entries(300))
+    sizes = []
+    with digit_struct._File(path) as file:
+        for name, box in zip(file.references("name"), file.references("bbox"), strict=True):
+            file.entry(name, box)
+            sizes.append(file._id.get_mdc_size()[2])  # of what the cache holds
+    assert max(sizes) <= digit_struct._CACHE_BYTES
+
+
 def test_an_image_without_boxes_has_none(path):
     synthetic.write_digit_struct(path, [("1.png", [], []), ("2.png", [3], [[1, 2, 3, 4]])])
     first, second = digit_struct.read(path)

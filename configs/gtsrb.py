@@ -18,9 +18,9 @@ A selection names, in any order and any case, separated by commas:
 
 The models are the CNN, and with transformers before its first convolution (one), before the first
 and the third (two), or before each (three). Local contrast normalisation is that of the images and
-of the maps behind each pooling (both), of one of these, or none: both unless named, image in
-`fast`. 10epochs20k is 10 epochs of 20,000 training images. Length and width of `paper` are, unless
-named, those published for the model.
+of the maps behind each pooling (both unless named), of one of these, or none. 10epochs20k is 10
+epochs of 20,000 training images. Length and width of `paper` are, unless named, those published for
+the model.
 
 paper       SGD with a learning rate of 0.01, no momentum, no weight decay, batch 50, images of
             48x48 with local contrast normalisation, no augmentation. Accuracy published after
@@ -38,8 +38,8 @@ fast        Ours, for two CPU cores: images of 32x32, a sixth of the filters, a 
             lower rate of the transformers was tried because a run on the test set never learnt
             (results/README.md).
 
-Local contrast normalisation undoes any change of brightness; what is left of it in `modern` and
-`fast`, which normalise the images, is that bright pixels are cut off at white.
+Local contrast normalisation undoes any change of brightness; what is left of it where images are
+normalised is that bright pixels are cut off at white.
 
 What is chosen is chosen on whole tracks held out of training (data.evaluate_on=validation). The
 last step is what a run reports.
@@ -89,7 +89,6 @@ LENGTHS = {
     "modern": ("long",),
     "fast": ("short",),
 }
-NORMALISATIONS = {"paper": "both", "modern": "both", "fast": "image"}  # unless named
 # What a number is published for; the widths are narrow but for one transformer's in 10 epochs.
 PUBLISHED_LENGTHS = {
     "two": ("14epochs", "26epochs", "10epochs20k"),
@@ -113,7 +112,7 @@ class Selected(NamedTuple):
     def variant(self) -> tuple[str, ...]:
         """The names of normalisation and width, as far as they are not the usual ones."""
         named = {
-            self.normalisation: NORMALISATIONS[self.recipe],
+            self.normalisation: next(iter(CHOICES["normalisation"])),
             self.width: usual_width(self.model, self.length),
         }
         return tuple(name for name, usual in named.items() if name != usual)
@@ -251,7 +250,7 @@ def sweep(selection: str = "") -> list[str]:
     """Return the selections of all runs of a table, or of the part that a selection names.
 
     Kinds that the selection leaves out are taken whole, but for the recipe (paper), lengths and
-    widths (those published for each model), and normalisation (the recipe's own).
+    widths (those published for each model), and normalisation (both).
     """
     return [",".join(run.words) for run in _runs(parse(selection, CHOICES), every=True)]
 
@@ -279,7 +278,7 @@ def _runs(chosen: dict[str, list[str]], *, every: bool = False) -> list[Selected
             found += itertools.product(
                 [model],
                 [length],
-                chosen["normalisation"] or [NORMALISATIONS[recipe]],
+                chosen["normalisation"] or list(CHOICES["normalisation"])[:1],
                 chosen["width"] or [usual_width(model, length)],
                 chosen["seed"] or list(CHOICES["seed"])[:count],
                 [recipe],

@@ -139,13 +139,13 @@ GTSRB: dict[tuple[str, str], dict[str, float | None]] = {
 }
 
 
-def _gtsrb_notes(usual: str, *notes: str) -> tuple[str, ...]:
-    """Return notes, and those that all recipes share; `usual` is the normalisation not named."""
+def _gtsrb_notes(*notes: str) -> tuple[str, ...]:
+    """Return notes, and those that all recipes share."""
     return (
         *notes,
         "both, image, network, neither: local contrast normalisation of the images and behind the "
-        f"poolings, of the images alone, behind the poolings alone, or none; {usual} unless the "
-        "row says so. Published of a smaller network (two convolutions, 20,000 images, 10 epochs): "
+        "poolings, of the images alone, behind the poolings alone, or none; both unless the row "
+        "says so. Published of a smaller network (two convolutions, 20,000 images, 10 epochs): "
         "without a transformer 96.96, 94.63, 96.81, 89.26; with one 98.09, 97.31, 97.36, 94.30.",
         "Transformers stand before the first convolution (one), the first and the third (two), or "
         "each of the three.",
@@ -155,7 +155,6 @@ def _gtsrb_notes(usual: str, *notes: str) -> tuple[str, ...]:
 
 
 GTSRB_NOTES = _gtsrb_notes(
-    "both",
     "Published: Moodstocks 2015, single runs; two transformers and 14 epochs in its text, the "
     "others in the README of its code. Networks of 150, 200, 300, 350 filters and units (narrow); "
     "with one transformer and 10 epochs of all images 200, 250, 350, 400 (wide), here too unless "
@@ -175,14 +174,12 @@ _GTSRB_BESIDE = (
     "two 99.61 after 14 and 99.67 after 26."
 )
 GTSRB_FAST_NOTES = _gtsrb_notes(
-    "image",
     _GTSRB_BESIDE,
     "Ours differ: 10 epochs of all images, of 32x32; 24, 32, 48, 384 filters and units in every "
     "network (with none, one, two and three transformers 352,347, 375,705, 399,143 and 419,381 "
     "parameters); Adam with cosine decay, dropout, small random motions and brightness.",
 )
 GTSRB_MODERN_NOTES = _gtsrb_notes(
-    "both",
     _GTSRB_BESIDE,
     "Ours differ: 26 epochs of all images; Adam with cosine decay, dropout, small random motions "
     "and brightness.",

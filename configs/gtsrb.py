@@ -44,8 +44,8 @@ normalised is that bright pixels are cut off at white.
 What is chosen is chosen on whole tracks held out of training (data.evaluate_on=validation). The
 last step is what a run reports.
 
-Time and score: a run of `fast` takes 10 minutes (CNN) to 16 on one CPU core; what it reaches beside
-the published accuracies is in results/tables/gtsrb_fast.md.
+Time and score: a run of `fast` takes 10 to 20 minutes on one CPU core; what it reaches beside the
+published accuracies is in results/tables/gtsrb_fast.md.
 """
 
 import itertools
@@ -147,7 +147,7 @@ def get_config(selection: str = "") -> ConfigDict:
     config.data.digits = "gtsrb"
     config.data.size = 48  # side of the prepared images
     config.data.evaluate_on = "test"  # or "validation": tracks that are not trained on
-    config.data.held_out_tracks = 1  # of each class, for validation; 30 images each
+    config.data.held_out_tracks = 1  # of each class, for validation; of 30 images
     # Training images, drawn from all of them once; 0: all.
     config.data.images = images if images < TRAINING_IMAGES else 0
     config.data.normalise = images_window  # local contrast: "gaussian", in 7x7; "": none

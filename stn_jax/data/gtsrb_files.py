@@ -9,8 +9,8 @@ with lists separated by `;`: Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;C
 are `train_00.webp` and so on, 1024x1024 pixels of 32x32 tiles, row by row, with `train.csv` and
 `test.csv`, separated by commas, that have the same columns, an index, and the folder in the name.
 
-A region of interest keeps five pixels or more from each side of the image, if its second corner is
-read as an outer edge; so it is here, although the publisher does not say it.
+A region of interest nearly always keeps five pixels or more from each side of the image, if its
+second corner is read as an outer edge; so it is here, although the publisher does not say it.
 """
 
 import csv
@@ -157,7 +157,7 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}.")
     name_column = "Filename" if delimiter == ";" else "name"
-    entries, names = [], set()
+    entries, names, places = [], set(), set()
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             for index, row in enumerate(csv.DictReader(file, delimiter=delimiter)):
@@ -167,8 +167,8 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
                 if not (0 <= left < right <= width and 0 <= top < bottom <= height):
                     raise ValueError(f"box {(left, top, right, bottom)} in {width}x{height}")
                 place = int(row.get("index", index))
-                if place < 0:
-                    raise ValueError(f"index {place} is negative")
+                if place < 0 or place in places:
+                    raise ValueError(f"index {place} {'is negative' if place < 0 else 'again'}")
                 box = (left, top, right, bottom)
                 name = folder + row[name_column]
                 if name in names or name == folder:
@@ -176,6 +176,7 @@ def _read_list(path: Path, folder: str, columns: Sequence[str], delimiter: str) 
                 if folder and int(folder[:-1]) != label:
                     raise ValueError(f"class {label} in the folder of class {int(folder[:-1])}")
                 names.add(name)
+                places.add(place)
                 entries.append(Entry(name, label, (width, height), box, place))
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"no column {error}" if isinstance(error, KeyError) else error

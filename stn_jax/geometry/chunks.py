@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from stn_jax.geometry.checks import at_least_float32
+
 # Measured on a processor with 1 MiB of cache a core, and 32 MiB that cores share.
 _CHUNK_BYTES = 5 * 2**20
-_WORTHWHILE_BYTES = 2**24  # From so many on chunks gain.
-_FEW_CHANNELS = 4  # Pixels of more are long enough for memory.
+_LEAST_BYTES = 2**24  # Smaller batches gain nothing.
+_MOST_CHANNELS = 4  # Pixels with more are read fast enough from memory as they are.
 
 
 def in_chunks(
@@ -21,7 +23,8 @@ def in_chunks(
 
     Each chunk of the images is copied, which streams it into the cache, where the points find it in
     any order: half the time for rotated images of 448x448. That is done for many pixels of few
-    channels, most of which are read, and where no derivative is taken: those take longer in chunks.
+    channels, most of which are read, and where no derivative is taken: derivatives take longer in
+    chunks.
     """
     count = _chunk(image, grid)
     if count == image.shape[0]:
@@ -54,16 +57,17 @@ def in_chunks(
 def _chunk(image: jnp.ndarray, grid: jnp.ndarray) -> int:
     """Return how many images a chunk has: all, where chunks gain nothing."""
     batch, *_, channels = image.shape
-    # Where devices share the batch each has its own part, and of an unknown batch there are none.
-    if jax.device_count() > 1 or not isinstance(batch, int):
+    # Each of several devices has a part of the batch already; one of any size cannot be divided.
+    known = all(isinstance(size, int) for size in (*image.shape, *grid.shape))
+    if jax.device_count() > 1 or not known:
         return batch
-    in_bytes = image.size * image.dtype.itemsize
-    if in_bytes < _WORTHWHILE_BYTES or channels > _FEW_CHANNELS:
+    in_bytes = image.size * at_least_float32(image.dtype).itemsize
+    if in_bytes < _LEAST_BYTES or channels > _MOST_CHANNELS:
         return batch
     points, pixels = grid.size // grid.shape[-1], image.size // channels
     if 4 * points < pixels:
         return batch
     most = _CHUNK_BYTES * batch // in_bytes
-    count = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, most))
-    # A single image that is too large, or a batch that cannot be divided well.
-    return count if most / 2 <= count <= most else batch
+    count = max((n for n in range(1, min(batch, most) + 1) if batch % n == 0), default=0)
+    # Otherwise one image is too large, or no divisor of the batch is near the best size.
+    return count if count >= max(1, most / 2) else batch

@@ -24,11 +24,10 @@ from stn_jax.geometry.checks import at_least_float32
 from stn_jax.geometry.chunks import in_chunks
 from stn_jax.geometry.coords import axis_to_pixels
 
-_FEW_CHANNELS = 4  # Up to so many are faster summed one by one; measured on CPUs.
+_SUMMED_ONE_BY_ONE = 4  # Up to so many channels; that is faster on CPUs.
 _MAX_INDEX = np.iinfo(np.int32).max
 
 
-@partial(jax.jit, static_argnames=("kernel", "padding", "align_corners"), inline=True)
 def sample(
     image: ArrayLike,
     grid: ArrayLike,
@@ -68,19 +67,27 @@ def sample(
     identity returns finite images bit by bit and always has the gradient above.
 
     Raises:
-      ValueError: on ranks, sizes or names that do not fit; the message shows what was given.
+      ValueError: on ranks, sizes or names that do not fit, or a single image of more than 2^31 - 1
+        numbers; the message shows what was given.
       TypeError: if image or grid is not floating point: images of bytes are to be converted first.
     """
     image, grid = jnp.asarray(image), jnp.asarray(grid)
     check_options(kernel, padding)
     _check(image, grid)
     mode = PADDINGS[padding][0 if align_corners else 1]
-    call = partial(_sample, weigh=KERNELS[kernel], mode=mode, align_corners=align_corners)
+    return _sample_jitted(image, grid, KERNELS[kernel], mode, bool(align_corners))
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _sample_jitted(
+    image: jnp.ndarray, grid: jnp.ndarray, kernel: Callable, mode: str, align_corners: bool
+) -> jnp.ndarray:
+    call = partial(_sample, kernel=kernel, mode=mode, align_corners=align_corners)
     return in_chunks(call, image, grid)
 
 
 def _sample(
-    image: jnp.ndarray, grid: jnp.ndarray, *, weigh: Callable, mode: str, align_corners: bool
+    image: jnp.ndarray, grid: jnp.ndarray, *, kernel: Callable, mode: str, align_corners: bool
 ) -> jnp.ndarray:
     batch, *shape, channels = image.shape
     outer = grid.shape[1:-1]
@@ -92,8 +99,8 @@ def _sample(
         axis_to_pixels(coordinate[..., 0], shape, axis, align_corners=align_corners)
         for axis, coordinate in enumerate(coordinates)
     )
-    out = weigh(image.astype(at_least_float32(image.dtype)), pixels, mode)
-    # Short rows again, if the loops were of the reshaped output.
+    out = kernel(image.astype(at_least_float32(image.dtype)), pixels, mode)
+    # Reshaped outside, or XLA would loop over the output's short rows.
     return _computed(out.astype(image.dtype)).reshape(batch, *outer, channels)
 
 
@@ -210,7 +217,8 @@ def _weigh(
 def _weigh_jvp(sizes, mode, primals, tangents):
     (image, points), (image_dot, points_dot) = primals, tangents
     image = _computed(image).reshape(image.shape)
-    # Computed anew with another rounding, a point would be weighted for other pixels than are read.
+    # If XLA computed a point again with another rounding, its weights would be of other pixels than
+    # those that are read.
     points = tuple(optimization_barrier(_computed(p).reshape(p.shape)) for p in points)
     base, distance = _places(image, points, sizes, mode)
     weights = [_pair(d, mode) for d in distance]
@@ -247,7 +255,8 @@ def _weigh_image(
     right = distance[0][..., None]
     across = _tent(right - step) if mode == "constant" else (1 - step) + (2 * step - 1) * right
     corners = [corner for corner in _corners(image) if corner[0] == 0]
-    rows = [(read(corner, 2) * across[..., None]).sum(-2) for corner in corners]
+    across = across[..., None].astype(image.dtype)
+    rows = [(read(corner, 2) * across).sum(-2) for corner in corners]
     return _add_up(rows, [_pair(d, mode) for d in distance[1:]])
 
 
@@ -275,7 +284,8 @@ def _computed(array: jnp.ndarray) -> jnp.ndarray:
     """Return an array as a vector, and keep XLA from fusing what is before and behind on CPUs.
 
     It would fuse what makes an image, such as another transformer, into the reads, and compute each
-    pixel four times. A call that is not to be inlined stays out of fusions, and copies nothing.
+    pixel four times. A call that is not to be inlined stays out of fusions, and copies nothing. The
+    vector, which the caller reshapes, has one memory layout, so that none is changed on the way.
     """
 
     def called(array):
@@ -327,11 +337,11 @@ def _taps(image: jnp.ndarray, base: jnp.ndarray, *, at_once: int = 1) -> list[jn
 def _is_one_table(image: jnp.ndarray) -> bool:
     """Return whether images are read as one table, which is faster: on CPUs by a quarter, if small.
 
-    Not with the batch divided among devices, where each reads its own images only, nor images of
-    any number, none, or too many for an index.
+    Not with several devices, where each reads its own images only, nor where the batch is of any
+    size, empty, or has too many numbers for an index.
     """
-    known = isinstance(image.shape[0], int) and 0 < image.size <= _MAX_INDEX
-    return jax.device_count() == 1 and known
+    known = all(isinstance(size, int) for size in image.shape)
+    return jax.device_count() == 1 and known and 0 < image.size <= _MAX_INDEX
 
 
 def _reader(
@@ -392,7 +402,7 @@ def _spread(values: jnp.ndarray, channels: int) -> jnp.ndarray:
     values = values[..., None]
     if channels <= 1:
         return values
-    if channels <= _FEW_CHANNELS:
+    if channels <= _SUMMED_ONE_BY_ONE:
         return jnp.concatenate([values] * channels, axis=-1)
     return jnp.matmul(values, jnp.ones((1, channels), values.dtype), precision="highest")
 
@@ -428,7 +438,8 @@ def _check(image: jnp.ndarray, grid: jnp.ndarray) -> None:
             f"image and grid must have the same batch size, got {image.shape[0]} and "
             f"{grid.shape[0]}; repeat the one that is shared."
         )
-    if math.prod(image.shape[1:]) > _MAX_INDEX:
+    known = all(isinstance(size, int) for size in image.shape[1:])
+    if known and math.prod(image.shape[1:]) > _MAX_INDEX:
         raise ValueError(
             f"an image may have at most {_MAX_INDEX} numbers, got shape {list(image.shape)}."
         )

@@ -100,6 +100,7 @@ def test_a_folder_of_a_class_that_is_missing_is_named(tmp_path):
     [
         ("32", r"train_00.webp: has 32 tiles, but .*00002.ppm is at index 32, its tile 32"),
         ("-1", r"train.csv, line \d+: damaged \(index -1 is negative\)"),
+        ("3", r"train.csv, line \d+: damaged \(index 3 again\)"),
     ],
 )
 def test_tiles_that_a_sheet_has_not_are_named(tmp_path, index, message):

@@ -549,6 +549,48 @@ def test_bad_dtypes_are_named(image_dtype, grid_dtype, message):
         geometry.sample(np.zeros((1, 4, 4, 1), image_dtype), np.zeros((1, 3, 3, 2), grid_dtype))
 
 
+@pytest.mark.parametrize(
+    ("image", "grid"),
+    [
+        ("16, 448, 448, 3", "16, h, w, 2"),  # otherwise sampled in chunks
+        ("2, 5, 6, c", "2, 3, 4, 2"),
+        ("b, 5, 6, c", "b, h, w, 2"),
+    ],
+)
+def test_exported_for_any_sizes(image, grid):
+    scope = jax.export.SymbolicScope()
+    shapes = [jax.export.symbolic_shape(shape, scope=scope) for shape in (image, grid)]
+    like = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    exported = jax.export.export(jax.jit(sample))(*like)
+    assert len(exported.out_avals[0].shape) == 4
+
+
+def test_images_may_be_what_numpy_takes(monkeypatch):
+    torch = pytest.importorskip("torch")
+    image, grid = draw(2, 5, 4, 3), draw_grid(2, 3, 3, 2)
+    expected = sample(image, grid)
+    np.testing.assert_array_equal(sample(torch.from_numpy(image), grid), expected)
+    np.testing.assert_array_equal(sample(image.tolist(), grid.tolist()), expected)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'kernl'"):
+        sample(image, grid, kernl="nearest")
+    monkeypatch.setitem(sampling.KERNELS, "bilinear", sampling.KERNELS["nearest"])
+    np.testing.assert_array_equal(sample(image, grid), sample(image, grid, kernel="nearest"))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_where_the_grid_is_of_higher_precision(dtype, channels):
+    with jax.enable_x64(True):
+        image = jnp.asarray(draw(2, 5, 4, channels), dtype)
+        grid = draw_grid(2, 3, 3, 2).astype(np.float64)
+        total = lambda u, g: sample(u, g).astype(jnp.float32).sum()  # noqa: E731
+        gradients = jax.grad(total, (0, 1))(image, grid)
+        assert [g.dtype for g in gradients] == [dtype, jnp.float64]
+        exact = jax.grad(total, (0, 1))(image.astype(jnp.float64), grid)
+        for gradient, other in zip(gradients, exact, strict=True):
+            np.testing.assert_allclose(gradient.astype(jnp.float64), other, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("channels", [3, 16])
 def test_exported_for_batches_of_any_size(channels):
     image, grid = draw(5, 6, 7, channels), draw(5, 4, 3, 2)
@@ -568,8 +610,9 @@ def test_images_too_many_for_one_index_are_read_each_by_itself(monkeypatch, kern
     reads = []
     read = sampling._read
     monkeypatch.setattr(sampling, "_read", lambda *a: reads.append(a[0].shape) or read(*a))
-    anew = sample.__wrapped__  # What was compiled above has one table.
-    np.testing.assert_allclose(anew(image, grid, kernel=kernel), expected, atol=1e-6)
+    jax.clear_caches()  # What was compiled above has one table.
+    np.testing.assert_allclose(sample(image, grid, kernel=kernel), expected, atol=1e-6)
+    jax.clear_caches()
     assert {len(shape) for shape in reads} == {1} and max(reads)[0] <= image[0].size
 
 

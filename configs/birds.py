@@ -21,8 +21,8 @@ paper       A.6: Inception with batch normalisation from public ImageNet weights
             it in the localisation network, weight decay 1e-5, dropout 0.7. Ours, where the paper
             says nothing: momentum 0.9 as for SVHN, the same training for the CNN, batch
             normalisation with its stored statistics, one central crop at test time, batches drawn
-            with replacement. A GPU's work: a step takes 2.9, 8.8 and 14.7 TFLOP and some 15, 40 and
-            60 GiB with no, two and four transformers; model.dtype=bfloat16 and runtime.remat (for a
+            with replacement. A GPU's work: a step takes 2.9, 8.8 and 14.7 TFLOP and some 12, 38 and
+            61 GiB with no, two and four transformers; model.dtype=bfloat16 and runtime.remat (for a
             third more operations) save memory.
 reduced     Not Table 3: for two CPU cores and the 50 classes that are at hand. All sizes are half
             the paper's: half224px are images of 112 px from 128, half448px of 224 px from 256;
@@ -33,9 +33,9 @@ reduced     Not Table 3: for two CPU cores and the 50 classes that are at hand. 
             layers. Adam with cosine decay, 1,000 iterations of batch 16 (11 epochs), dropout 0.5.
             Nothing is cached. Two things were chosen on a held-out fold, of two values each: that
             mixed_7 is the last block by ridge regression, and the classifier's rate, 0.005 and not
-            0.001, in 140 steps of the CNN. All else is not chosen by a search yet. On one slow core
-            a step takes 0.45 s (CNN) or 1.8 s (two transformers, images of either size): 8 and 34
-            minutes a run.
+            0.001, in 140 steps of the CNN. Of the localisation network's rate, larger ones lose the
+            image (results/README.md). All else is not chosen by a search yet. On one slow core a run
+            takes 8 minutes (CNN) or 34 (two transformers).
 
 Settings are chosen on folds of the training images (data.evaluate_on=validation, data.fold), which
 are not trained on then. The last step is what a run reports.

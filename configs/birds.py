@@ -34,8 +34,8 @@ reduced     Not Table 3: for two CPU cores and the 50 classes that are at hand. 
             Nothing is cached. Two things were chosen on a held-out fold, of two values each: that
             mixed_7 is the last block by ridge regression, and the classifier's rate, 0.005 and not
             0.001, in 140 steps of the CNN. Of the localisation network's rate, larger ones lose the
-            image (results/README.md). All else is not chosen by a search yet. On one slow core a run
-            takes 8 minutes (CNN) or 34 (two transformers).
+            image (results/README.md). All else is not chosen by a search yet. On one slow core a
+            run takes 8 minutes (CNN) or 34 (two transformers).
 
 Settings are chosen on folds of the training images (data.evaluate_on=validation, data.fold), which
 are not trained on then. The last step is what a run reports.

@@ -14,6 +14,11 @@ def at_least_float32(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
+def are_known(sizes: Iterable[int]) -> bool:
+    """Return whether all sizes are numbers, and none a symbol, as of functions that are exported."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def parameters(name: str, values: ArrayLike, layout: Sequence[int | str]) -> jnp.ndarray:
     """Return parameters as float32, or float64 if they are, after a check of type and shape.
 

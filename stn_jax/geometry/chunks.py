@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from stn_jax.geometry.checks import at_least_float32
+from stn_jax.geometry.checks import are_known, at_least_float32
 
 # Measured on a processor with 1 MiB of cache a core, and 32 MiB that cores share.
 _CHUNK_BYTES = 5 * 2**20
@@ -58,8 +58,7 @@ def _chunk(image: jnp.ndarray, grid: jnp.ndarray) -> int:
     """Return how many images a chunk has: all, where chunks gain nothing."""
     batch, *_, channels = image.shape
     # Each of several devices has a part of the batch already; one of any size cannot be divided.
-    known = all(isinstance(size, int) for size in (*image.shape, *grid.shape))
-    if jax.device_count() > 1 or not known:
+    if jax.device_count() > 1 or not are_known((*image.shape, *grid.shape)):
         return batch
     in_bytes = image.size * at_least_float32(image.dtype).itemsize
     if in_bytes < _LEAST_BYTES or channels > _MOST_CHANNELS:

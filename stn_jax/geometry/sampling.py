@@ -20,7 +20,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.lax import optimization_barrier
 from jax.typing import ArrayLike
 
-from stn_jax.geometry.checks import at_least_float32
+from stn_jax.geometry.checks import are_known, at_least_float32
 from stn_jax.geometry.chunks import in_chunks
 from stn_jax.geometry.coords import axis_to_pixels
 
@@ -340,8 +340,8 @@ def _is_one_table(image: jnp.ndarray) -> bool:
     Not with several devices, where each reads its own images only, nor where the batch is of any
     size, empty, or has too many numbers for an index.
     """
-    known = all(isinstance(size, int) for size in image.shape)
-    return jax.device_count() == 1 and known and 0 < image.size <= _MAX_INDEX
+    alone = jax.device_count() == 1
+    return alone and are_known(image.shape) and 0 < image.size <= _MAX_INDEX
 
 
 def _reader(
@@ -438,8 +438,7 @@ def _check(image: jnp.ndarray, grid: jnp.ndarray) -> None:
             f"image and grid must have the same batch size, got {image.shape[0]} and "
             f"{grid.shape[0]}; repeat the one that is shared."
         )
-    known = all(isinstance(size, int) for size in image.shape[1:])
-    if known and math.prod(image.shape[1:]) > _MAX_INDEX:
+    if are_known(image.shape[1:]) and math.prod(image.shape[1:]) > _MAX_INDEX:
         raise ValueError(
             f"an image may have at most {_MAX_INDEX} numbers, got shape {list(image.shape)}."
         )

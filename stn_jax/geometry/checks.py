@@ -15,7 +15,7 @@ def at_least_float32(dtype: np.dtype) -> np.dtype:
 
 
 def are_known(sizes: Iterable[int]) -> bool:
-    """Return whether all sizes are numbers, and none a symbol, as of functions that are exported."""
+    """Return whether all sizes are numbers, none a symbol as in functions that are exported."""
     return all(isinstance(size, int) for size in sizes)
 
 

@@ -1,6 +1,6 @@
 """CUB-200-2011 as TensorFlow Datasets (TFDS) has prepared it, read without TensorFlow.
 
-Two data sets of TFDS are known, in the format array_record:
+Two data sets of TFDS are known, in either format of `tfds_folder`:
 
 - `stn_cub`, of `cub_builder`, which has all that is in the publisher's lists;
 - `caltech_birds2011`, TFDS's own. It has the official split, classes, boxes (clipped to the image)
@@ -9,8 +9,7 @@ Two data sets of TFDS are known, in the format array_record:
 """
 
 import io
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stn_jax.data import tfds_folder
 from stn_jax.data.cub import PARTS, SPLITS
 from stn_jax.data.cub_files import Listed, Source
 
@@ -28,24 +28,15 @@ def find(path: Path) -> Source | None:
     """Return the prepared folder that a path is, or that is in it; None if neither.
 
     Raises:
-        ValueError: there is one in a format that needs TensorFlow.
+        ValueError: there is one that is damaged, or in a format that is not read.
     """
     for folder in (path, *(path / name / version for name, version in FOLDERS.items())):
-        info_path = folder / "dataset_info.json"
-        if not info_path.is_file():
-            continue
         try:
-            info = json.loads(info_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{info_path}: damaged ({error}).") from error
-        if info.get("name") not in FOLDERS:
+            tfds_folder.description(folder, FOLDERS)
+        except (FileNotFoundError, LookupError):
             continue
-        if info.get("fileFormat") != "array_record":
-            raise ValueError(
-                f"{folder}: in format {info.get('fileFormat')}, only array_record is read without "
-                "TensorFlow: let TFDS prepare it with file_format='array_record', or use the "
-                "publisher's archive."
-            )
+        except ValueError as error:
+            raise ValueError(f"{folder}/dataset_info.json: {error}.") from error
         return Source(folder, partial(_read_lists, folder), partial(_images, folder))
     return None
 
@@ -75,7 +66,7 @@ def _read_lists(folder: Path) -> Listed:
     )
 
 
-def _row(example: dict[str, Any], train: bool) -> dict[str, Any]:
+def _row(example: Mapping[str, Any], train: bool) -> dict[str, Any]:
     """Return what the lists have of one example of either data set."""
     row = {"train": train, "number": int(example["label"]) + 1}
     if "id" in example:
@@ -113,26 +104,16 @@ def _images(folder: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]
             yield name, example["image"]
 
 
-def _name(example: dict[str, Any]) -> str:
+def _name(example: Mapping[str, Any]) -> str:
     """Return the path in the publisher's folder of images."""
     if "name" in example:
         return example["name"].decode()
     return "/".join(example["image/filename"].decode().split("/")[-2:])
 
 
-def _examples(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _examples(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the examples of both splits, with their images as they are encoded."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(folder)
-        kept = {"image", "segmentation_mask"} & set(builder.info.features)
-        decoders = {name: tfds.decode.SkipDecoding() for name in kept}
-        for split in SPLITS:
-            for example in builder.as_data_source(split, decoders=decoders):
-                yield split, example
-    except (RuntimeError, ValueError, OSError, KeyError) as error:  # of array_record and TFDS
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{folder}: damaged ({reason}); delete it and prepare it again."
-        ) from error
+    for split in SPLITS:
+        encoded = ("image", "segmentation_mask")
+        for example in tfds_folder.examples(folder, split, encoded=encoded):
+            yield split, example

@@ -4,21 +4,20 @@ One place is looked in: the argument `data_dir`, else $STN_DATA_DIR, else ~/.cac
 the first of these that exists is read:
 
 1. the four published idx files, in the place or its folder `mnist`; only NumPy is needed,
-2. a folder prepared by TensorFlow Datasets (TFDS) as array_record: the place itself,
+2. a folder prepared by TensorFlow Datasets (TFDS), as array_record or TFRecord: the place itself,
    `stn_mnist/1.0.0` (what scripts/prepare_data.py writes) or `mnist/3.0.1` (TFDS's own builder).
 
 All give the same arrays in the same order, the published one. Nothing is downloaded here.
 """
 
 import hashlib
-import json
 import logging
 import os
 from pathlib import Path
 
 import numpy as np
 
-from stn_jax.data import idx
+from stn_jax.data import idx, tfds_folder
 from stn_jax.data.types import DataNotFoundError, Digits, fingerprint, resolve_data_dir
 
 PREPARED_FOLDERS = {"stn_mnist": "1.0.0", "mnist": "3.0.1"}  # TFDS name -> version
@@ -51,10 +50,14 @@ def load(data_dir: str | os.PathLike | None = None) -> Digits:
             return _digits(*_read_idx(paths), source=f"idx files in {folder}")
     looked_for = []
     for folder in (place, *(place / name / v for name, v in PREPARED_FOLDERS.items())):
-        problem = _why_unreadable(folder)
-        if problem is None:
-            return _digits(*_read_prepared(folder), source=f"TFDS folder {folder}")
-        looked_for.append(f"  {folder}/dataset_info.json ({problem})")
+        try:
+            info = tfds_folder.description(folder, PREPARED_FOLDERS)
+        except (FileNotFoundError, LookupError, ValueError) as problem:
+            looked_for.append(f"  {folder}/dataset_info.json ({problem})")
+        else:
+            shuffled = not info.get("disableShuffling")
+            arrays = _read_prepared(folder, shuffled=shuffled)
+            return _digits(*arrays, source=f"TFDS folder {folder}")
     raise DataNotFoundError(
         f"No MNIST in {place} (the argument data_dir, else $STN_DATA_DIR, else ~/.cache/stn_jax). "
         "Looked for:\n"
@@ -84,39 +87,16 @@ def _read_idx(paths: dict[str, Path]) -> list[np.ndarray]:
     ]
 
 
-def _why_unreadable(folder: Path) -> str | None:
-    """Say why a folder cannot be read as prepared MNIST, or return None if it can."""
-    path = folder / "dataset_info.json"
-    if not path.is_file():
-        return "not there"
-    try:
-        info = json.loads(path.read_text())
-    except ValueError as error:
-        return f"damaged: {error}"
-    if info.get("name") not in PREPARED_FOLDERS:
-        return f"describes {info.get('name')}, not MNIST"
-    if info.get("fileFormat") != "array_record":
-        return f"in format {info.get('fileFormat')}, only array_record is read without TensorFlow"
-    return None
-
-
-def _read_prepared(folder: Path) -> list[np.ndarray]:
-    import tensorflow_datasets as tfds
-
+def _read_prepared(folder: Path, *, shuffled: bool) -> list[np.ndarray]:
     arrays = []
-    try:
-        builder = tfds.builder_from_directory(folder)
-        for split in ("train", "test"):
-            source = builder.as_data_source(split)
-            examples = source.__getitems__(range(len(source)))
-            images = np.stack([example["image"] for example in examples])
-            labels = np.array([example["label"] for example in examples], np.int32)
-            if not builder.info.disable_shuffling:
-                order = np.argsort(_tfds_order(split, len(examples)))
-                images, labels = images[order], labels[order]
-            arrays += [images, labels]
-    except (RuntimeError, ValueError, OSError) as error:  # of array_record, TFDS, Pillow
-        raise ValueError(f"{folder}: damaged ({error}); delete it and prepare it again.") from error
+    for split in ("train", "test"):
+        examples = list(tfds_folder.examples(folder, split))
+        images = np.stack([example["image"] for example in examples])
+        labels = np.array([example["label"] for example in examples], np.int32)
+        if shuffled:
+            order = np.argsort(_tfds_order(split, len(examples)))
+            images, labels = images[order], labels[order]
+        arrays += [images, labels]
     return arrays
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from stn_jax.data import cub, cub_builder, cub_files, cub_prepare, cub_tfds
 from tests.data import builders
 from tests.data import cub_synthetic as synthetic
+from tests.data.record_tfrecord import FOLDER as RECORDED
 
 
 @pytest.fixture
@@ -87,10 +88,15 @@ def test_what_our_builder_wrote_is_prepared_to_the_same_arrays(files, place, tmp
     assert found[0].fingerprint == found[1].fingerprint
 
 
-def test_tfds_s_own_has_images_split_labels_and_boxes(files, place, tmp_path):
-    theirs(tmp_path / "tfds")
-    source = cub_prepare.find(tmp_path / "tfds")
-    assert source.path == tmp_path / "tfds/caltech_birds2011/0.2.0"
+@pytest.mark.parametrize("stored", ["array_record", "tfrecord"])
+def test_tfds_s_own_has_images_split_labels_and_boxes(files, place, tmp_path, stored):
+    if stored == "array_record":
+        theirs(tmp_path / "tfds")
+        written = tmp_path / "tfds"
+    else:
+        written = RECORDED
+    source = cub_prepare.find(written)
+    assert source.path == written / "caltech_birds2011/0.2.0"
     cub_prepare.prepare(source, place / "tfds", size=16)
     cub_prepare.prepare(cub_prepare.find(files), place / "files", size=16)
     found, expected = (cub.load(place / name, size=16) for name in ("tfds", "files"))
@@ -129,8 +135,8 @@ def test_other_folders_and_formats(tmp_path):
     info = folder / "dataset_info.json"
     info.write_text(json.dumps({"name": "caltech_birds2010", "fileFormat": "array_record"}))
     assert cub_tfds.find(tmp_path) is None
-    info.write_text(json.dumps({"name": "caltech_birds2011", "fileFormat": "tfrecord"}))
-    with pytest.raises(ValueError, match="in format tfrecord, only array_record is read"):
+    info.write_text(json.dumps({"name": "caltech_birds2011", "fileFormat": "parquet"}))
+    with pytest.raises(ValueError, match="in format parquet, not array_record or tfrecord"):
         cub_tfds.find(tmp_path)
     info.write_text(json.dumps({"name": "caltech_birds2011", "fileFormat": "array_record"}))
     with pytest.raises(ValueError, match="0.2.0: damaged .*; delete it and prepare it again"):

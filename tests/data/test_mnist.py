@@ -12,35 +12,16 @@ import pytest
 
 from stn_jax.data import idx, mnist, mnist_builder
 from stn_jax.data.types import DataNotFoundError, fingerprint, resolve_data_dir
+from tests.data.idx_synthetic import NAMES, digit_arrays, idx_bytes
+from tests.data.record_tfrecord import FOLDER as RECORDED
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 PUBLISHED_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
-
-
-def idx_bytes(array):
-    """The file format as published, written down a second time."""
-    dimensions = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return b"\x00\x00\x08" + bytes([array.ndim]) + dimensions + array.tobytes()
-
-
-def digit_arrays(train=23, test=7):
-    rng = np.random.default_rng(0)
-    arrays = []
-    for count in (train, test):
-        arrays.append(rng.integers(0, 256, (count, 28, 28), np.uint8))
-        arrays.append((np.arange(count) * 3 % 10).astype(np.uint8))
-    return arrays
 
 
 def write_idx(folder, arrays, *, spelling="-idx", gz=False):
@@ -233,6 +214,13 @@ def test_all_forms_give_the_same_digits(tmp_path, arrays):
         assert f"TFDS folder {folder}" in digits.source
 
 
+def test_what_tfds_prepared_as_tfrecord_is_read_without_tensorflow(arrays):
+    """As TFDS's own class stored it: shuffled by its keys, in its default format."""
+    digits = mnist.load(RECORDED)
+    assert_same(digits, arrays)
+    assert f"TFDS folder {RECORDED}/mnist/3.0.1" in digits.source
+
+
 def test_idx_files_come_before_a_prepared_folder(tmp_path, arrays):
     write_idx(tmp_path / "other", digit_arrays(train=11))
     prepare(mnist_builder.builder_class(), tmp_path, tmp_path / "other")
@@ -267,8 +255,8 @@ def test_a_damaged_prepared_folder_is_refused_by_name(tmp_path, arrays, damage):
 @pytest.mark.parametrize(
     ("info", "reason"),
     [
-        ('{"name": "mnist", "fileFormat": "tfrecord"}', "in format tfrecord, only array_record"),
-        ('{"name": "svhn", "fileFormat": "array_record"}', "describes svhn, not MNIST"),
+        ('{"name": "mnist", "fileFormat": "parquet"}', "in format parquet, not array_record or "),
+        ('{"name": "svhn", "fileFormat": "array_record"}', "describes svhn, not stn_mnist or "),
         ('{"name": "mnist", ', "damaged: "),
     ],
 )

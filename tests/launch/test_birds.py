@@ -102,6 +102,21 @@ def test_networks_start_from_the_weights_and_train_what_is_not_frozen(place):
     assert np.unique(kernel).size == 1 and kernel.flat[0] != 0
 
 
+def test_precision_and_rematerialisation_reach_the_network(place):
+    """They are all that lets the larger networks fit on a single GPU."""
+
+    def program(**overrides):
+        model = birds.make_model(config_for(place, **overrides))
+        params, state = jax.eval_shape(model.init, jax.random.key(0))
+        images = np.zeros((1, 64, 64, 3), np.uint8)
+        return str(jax.make_jaxpr(model.apply)(params, state, images))
+
+    plain = program()
+    half, again = program(**{"model.dtype": "bfloat16"}), program(**{"runtime.remat": True})
+    assert "bf16" in half and "bf16" not in plain + again
+    assert "remat" in again and "remat" not in plain + half
+
+
 def test_random_weights_are_an_explicit_choice(place, tmp_path):
     missing = {"runtime.weights": str(tmp_path / "w.npz")}
     with pytest.raises(ConfigError, match=r"convert_weights.py tf_slim_inception_v2 FILE .*w.npz"):

@@ -1,6 +1,7 @@
 """Problems that tests train on one device and on several."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from stn_jax.data.distorted_mnist import Labelled
+from stn_jax.models.birds import bird_model
 from stn_jax.models.pure import functional
 from stn_jax.models.svhn import MODELS, NUM_CLASSES, NUM_POSITIONS, SequenceCNN
 from stn_jax.training import Problem, Streamed
-from stn_jax.training.metrics import sequence_loss, sequence_measure
+from stn_jax.training.metrics import (
+    classification_loss,
+    classification_values,
+    sequence_loss,
+    sequence_measure,
+)
 from tests.training.toy import toy_config, toy_data, toy_problem
 
 
@@ -84,4 +91,52 @@ def svhn() -> tuple[ConfigDict, Problem]:
     return config, problem
 
 
-PROBLEMS = {"toy": toy, "streamed": streamed, "svhn": svhn}
+def birds() -> tuple[ConfigDict, Problem]:
+    """Return the first layers of 2xST-CNN, normalised by the batch, with dropout, on noise."""
+    config = toy_config(**{"training.num_steps": 2, "runtime.steps_per_call": 1})
+    config.update_from_flattened_dict({"training.log_every": 1, "runtime.checkpoint_every": 2})
+    config.update_from_flattened_dict({"training.eval_every": 2})
+    config.update_from_flattened_dict({"optimizer.name": "sgd", "optimizer.learning_rate": 0.1})
+    model = functional(
+        bird_model(
+            "st_cnn",
+            64,
+            num_transformers=2,
+            architecture="inception_v2",
+            last="pool_1",
+            crop_size=32,
+            localiser_size=32,
+            num_classes=3,
+            statistics="batch",
+            remat=True,
+        )
+    )
+
+    def photographs(count: int) -> Labelled:
+        random = np.random.default_rng(count)
+        image = random.integers(0, 256, (count, 64, 64, 3), np.uint8)
+        return Labelled(image, random.integers(0, 3, count))
+
+    train, test = photographs(24), photographs(20)
+
+    def read(key: jax.Array) -> Labelled:
+        index = np.asarray(jax.random.randint(key, (config.training.batch_size,), 0, 24))
+        return Labelled(*(field[index] for field in train))
+
+    def measure(params: Any, model_state: Any, views: Labelled) -> dict[str, jax.Array]:
+        (logits, _), _ = model.apply(params, model_state, views.image)
+        return classification_values(logits, views.label)
+
+    problem = Problem(
+        init=model.init,
+        loss=classification_loss(model.apply),
+        draw=lambda key, batch: batch,
+        data=None,
+        read=read,
+        measure=measure,
+        evaluations={"test": Streamed(20, lambda index: Labelled(*(x[index] for x in test)))},
+    )
+    return config, problem
+
+
+PROBLEMS = {"toy": toy, "streamed": streamed, "svhn": svhn, "birds": birds}

@@ -108,8 +108,11 @@ def test_images_are_sampled_where_they_are():
         np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
 
 
+BIG = ("svhn", "birds")
+
+
 @pytest.mark.parametrize(
-    "problem", ["toy", "streamed", pytest.param("svhn", marks=pytest.mark.slow)]
+    "problem", ["toy", "streamed", *(pytest.param(x, marks=pytest.mark.slow) for x in BIG)]
 )
 def test_eight_devices_train_as_one_does(problem):
     found = run_on_eight_devices(PROGRAM, problem)

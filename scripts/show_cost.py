@@ -1,9 +1,10 @@
-r"""Show what a training step of the large networks, of birds and of house numbers, costs.
+r"""Show what a training step of a large network costs: of birds, house numbers, traffic signs.
 
   python scripts/show_cost.py configs/birds.py:2xST-CNN,448px configs/birds.py:4xST-CNN,448px
   python scripts/show_cost.py configs/birds.py:4xST-CNN,448px --compile --batch-size 8 -- \
       --config.model.dtype=bfloat16 --config.runtime.remat=True
   python scripts/show_cost.py configs/svhn.py:CNN,64px configs/svhn.py:Multi,64px --steps 3
+  python scripts/show_cost.py configs/gtsrb.py:CNN configs/gtsrb.py:two configs/gtsrb.py:three
 
 Operations are counted in the whole step on a GPU, forward, backward and update, before the compiler
 optimises it; with --compile (minutes) the memory that the compiled step needs on this device: its

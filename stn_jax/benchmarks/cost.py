@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from stn_jax.data.distorted_mnist import Labelled
-from stn_jax.launch import birds, svhn
+from stn_jax.data.gtsrb import NUM_CLASSES as SIGN_CLASSES
+from stn_jax.launch import birds, gtsrb, svhn
 from stn_jax.models.pure import Model, count_params
 from stn_jax.models.svhn import NUM_CLASSES, NUM_POSITIONS
 from stn_jax.training.metrics import classification_loss, sequence_loss
@@ -49,8 +50,19 @@ def svhn_training(config: ConfigDict) -> Training:
     return Training(model, sequence_loss(model.apply), noise)
 
 
+def signs_training(config: ConfigDict) -> Training:
+    """Return what is trained with a config of traffic signs."""
+    model, side = gtsrb.make_model(config), config.data.size
+
+    def noise(rng: np.random.Generator, batch_size: int) -> Labelled:
+        images = rng.standard_normal((batch_size, side, side, 3), np.float32)
+        return Labelled(images, rng.integers(0, SIGN_CLASSES, batch_size, np.int32))
+
+    return Training(model, classification_loss(model.apply), noise)
+
+
 # By config.experiment.
-TRAININGS = {"birds": birds_training, "svhn": svhn_training}
+TRAININGS = {"birds": birds_training, "svhn": svhn_training, "gtsrb": signs_training}
 
 
 def step_cost(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from configs import birds, svhn
+from configs import birds, gtsrb, svhn
 from scripts import show_cost
 from stn_jax.benchmarks.cost import step_cost, svhn_training
 from stn_jax.models.svhn import LAYERS
@@ -36,6 +36,20 @@ def test_memory_of_a_compiled_step(config):
     assert few["arguments"] > 2 * 4 * few["parameters"]
     assert many["temporary"] > few["temporary"] > 0
     assert many["flops"] > 3 * few["flops"] and "seconds" not in few
+
+
+def test_transformers_of_signs_cost_operations():
+    """Of the published widths: 150, 200, 300 filters of 7, 4, 4 a side, 350 units, 43 classes."""
+    costs = [step_cost(gtsrb.get_config(name), 2) for name in ("CNN", "two")]
+    layers = [
+        (7 * 7 * 3, 150),
+        (4 * 4 * 150, 200),
+        (4 * 4 * 200, 300),
+        (6 * 6 * 300, 350),
+        (350, 43),
+    ]
+    assert costs[0]["parameters"] == sum((inputs + 1) * outputs for inputs, outputs in layers)
+    assert costs[1]["flops"] > 1.5 * costs[0]["flops"] > 0
 
 
 def test_operations_are_those_of_the_layers():
@@ -99,7 +113,7 @@ def test_show_cost(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["configs/gtsrb.py"], "configs/gtsrb.py is not configs/birds.py or configs/svhn.py"),
+        (["configs/mnist_3d.py"], "configs/mnist_3d.py is not configs/birds.py or configs/svhn.py"),
         (["configs/birds.py", "--", "--config.model.dype=bfloat16"], "dype"),
     ],
 )

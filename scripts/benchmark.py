@@ -123,7 +123,7 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a group, as the report has them, but for those that are done."""
     # Imported here: --help must not wait for PyTorch.
-    from stn_jax.benchmarks import birds, memory, sampling, svhn, training
+    from stn_jax.benchmarks import birds, memory, reading, sampling, svhn, training
     from stn_jax.benchmarks.timing import measure
 
     config = table1()
@@ -141,7 +141,7 @@ def rows_of(
         "step": partial(training.step_rows, config.get_config, compiled=not args.quick),
         "crop": training.crop_rows,
         "svhn": partial(svhn.svhn_rows, load_config_module(ROOT / "configs/svhn.py").get_config),
-        "input": svhn.input_rows,
+        "input": reading.input_rows,
         "birds": partial(
             birds.birds_rows, load_config_module(ROOT / "configs/birds.py").get_config
         ),

@@ -23,7 +23,7 @@ TITLES = {
     "step": "Training steps on R, batch 256: data, distortion, forward, backward, update",
     "crop": "ST-CNN (32 filters) on 42x42 inputs, batch 64, with an attention crop of fewer pixels",
     "svhn": "Networks of house numbers: what their transformers cost",
-    "input": "Reading house numbers from disk ahead of the steps, in eight threads",
+    "input": "Reading house numbers, and birds, from disk ahead of the steps, in eight threads",
     "birds": "Networks of birds: what 448 px and transformers cost",
     "scaling": "How sampling scales",
     "memory": "Peak memory of training steps on R, compiling included",

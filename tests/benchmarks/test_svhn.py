@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.svhn import get_config
-from stn_jax.benchmarks.svhn import forward_and_backward, input_rows, reading, svhn_rows
+from stn_jax.benchmarks.svhn import forward_and_backward, svhn_rows
 from stn_jax.reporting import benchmarks as reporting
 
 
@@ -57,13 +57,3 @@ def test_the_report_has_their_cost_over_the_cnn_s():
     text = reporting.markdown(report)
     assert "| ST-CNN Single / CNN | ST-CNN Multi / CNN |" in " ".join(text.split())
     assert "1.010" in text and "1.062" in text
-
-
-def test_batches_are_read_as_training_reads_them():
-    """Ten batches of 128 crops a call, other ones each time."""
-    contender = reading(64)
-    first, second = contender.call(), contender.call()
-    assert first.image.shape == (1, 10, 128, 64, 64, 3) and first.image.dtype == np.uint8
-    assert first.label.shape == (1, 10, 128, 5) and contender.units == 160
-    assert not np.array_equal(first.label, second.label)
-    assert [row.case for row in input_rows()] == ["64 px, batch 128", "128 px, batch 128"]

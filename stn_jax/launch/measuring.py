@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def write(
-    rows: Sequence[Sequence], columns: Sequence[str], out: Path | None, *, description: str
+    rows: Sequence[Sequence],
+    columns: Sequence[str],
+    out: Path | None,
+    *,
+    description: str,
+    formats: str | Sequence[str] = ".2f",
 ) -> None:
     """Print a Markdown table and what its columns mean; write both to a file if one is given.
 
@@ -59,6 +64,7 @@ def write(
       columns: its heads.
       out: the file.
       description: a sentence, the command, and what is measured, with empty lines between them.
+      formats: of all numbers, or those of each column.
 
     Raises:
       SystemExit: without rows: a file that is there stays as it is.
@@ -66,7 +72,7 @@ def write(
     if not rows:
         sys.exit("nothing is measured: no finished run with checkpoints that this is meant for.")
     sentence, _, meaning = description.strip().split("\n\n", 2)
-    table = tabulate(rows, columns, tablefmt="github", floatfmt=".2f", missingval="–")
+    table = tabulate(rows, columns, tablefmt="github", floatfmt=formats, missingval="–")
     page = f"{sentence}\n\n{table}\n\n```text\n{meaning}\n```"
     print(page)
     if out:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,16 @@ from typing import Any
 FILE_NAME = "record.jsonl"
 # What the first line of a record says of the data themselves.
 OF_DATA = ("name", "fingerprint", "train", "test")
+# Fields of the config that say which seeds and how to run and watch, not what is computed.
+INCIDENTAL = (
+    "experiment",
+    "name",
+    "seeds",
+    "runtime",
+    "training.log_every",
+    "training.eval_every",
+    "training.eval_batch_size",
+)
 
 
 class RecordError(ValueError):
@@ -173,6 +183,22 @@ def read_run(path: Path, *, relative_to: Path) -> Run:
     if any(len(row) != len(result.seeds) for row in rows):
         raise RecordError(f"{path}: the measurements are not one a seed, of {result.seeds}.")
     return result
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config that decide what is computed, by their dotted names."""
+
+    def flat(fields: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in fields.items():
+            name = prefix + key
+            if name in INCIDENTAL:
+                continue
+            if isinstance(value, dict):
+                yield from flat(value, name + ".")
+            else:
+                yield name, value
+
+    return dict(flat(config, ""))
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

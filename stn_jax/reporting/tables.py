@@ -36,7 +36,7 @@ from stn_jax.reporting.published import (
     TABLE_5,
     TABLE_5_NOTES,
 )
-from stn_jax.reporting.runs import RecordError, Run
+from stn_jax.reporting.runs import RecordError, Run, settings
 
 # As configs call them -> as the paper does.
 MODELS = {"fcn": "FCN", "cnn": "CNN", "st_fcn": "ST-FCN", "st_cnn": "ST-CNN"}
@@ -63,17 +63,6 @@ GTSRB_MODELS = {
     (1, 3): ("ST-CNN", "two"),
     (1, 2, 3): ("ST-CNN", "three"),
 }
-# Fields of the config that say which seeds and how to run and watch, not what is computed.
-INCIDENTAL = (
-    "experiment",
-    "name",
-    "seeds",
-    "runtime",
-    "training.log_every",
-    "training.eval_every",
-    "training.eval_batch_size",
-)
-
 # Marks of cells -> how the notes on them begin.
 SETTINGS, UNFINISHED, DIVERGED, SEEDS, LEFT_OUT = "s", "u", "d", "n", ""
 MARKS = {
@@ -493,11 +482,11 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
     Fields that the config has and the record has not came later: whoever adds a field gives it a
     default that does what was done before. A factor on a learning rate that is not there is 1.
     """
-    wanted = dict(_flat(wanted))
+    wanted = settings(wanted)
     factors = {name: 1.0 for name in wanted if name.startswith("optimizer.multipliers.")}
     texts = [
         f"{name} {value} instead of {wanted.get(name, 'absent')}"
-        for name, value in sorted((factors | dict(_flat(run.config))).items())
+        for name, value in sorted((factors | settings(run.config)).items())
         if value != wanted.get(name)
     ]
     if run.config["data"]["digits"] == "mnist" and run.fingerprint != MNIST_FINGERPRINT:
@@ -527,17 +516,6 @@ def _departure(run: Run, wanted: dict[str, Any]) -> str:
         if run.data != f"cub_{run.config['data']['size']}":
             texts.append(f"images {run.data}, not all 200 classes")
     return ", ".join(texts)
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in config.items():
-        name = prefix + key
-        if name in INCIDENTAL:
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, name + ".")
-        else:
-            yield name, value
 
 
 def _check_seeds(place: Place, runs: list[Run]) -> None:

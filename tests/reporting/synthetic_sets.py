@@ -11,7 +11,9 @@ GTSRB = load_config_module("configs/gtsrb.py")
 CUB = load_config_module("configs/birds.py")
 
 
-def write_finished(folder, config, error, *, data, trained, tested, fingerprint="0123", **more):
+def write_finished(
+    folder, config, error, *, data, trained, tested, fingerprint="0123", loss=1.0, **more
+):
     """Write the record of a finished run.
 
     Args:
@@ -22,11 +24,12 @@ def write_finished(folder, config, error, *, data, trained, tested, fingerprint=
       trained: examples.
       tested: examples.
       fingerprint: of the data.
+      loss: of the last step.
       **more: further measures of the last step.
     """
     config = config.to_dict()
     step = config["training"]["num_steps"]
-    counts = {"train": trained, "test": tested}
+    counts, split = {"train": trained, "test": tested}, config["data"]["evaluate_on"]
     lines = [
         {
             "kind": "run",
@@ -36,7 +39,7 @@ def write_finished(folder, config, error, *, data, trained, tested, fingerprint=
             "data": {"name": data, "fingerprint": fingerprint, **counts},
         },
         {"kind": "session", "step": 0, "code": "abc", "device": {"platform": "cpu", "cpu": "A"}},
-        {"kind": "eval", "step": step, "split": "test", "loss": [1.0], "error": [error], **more},
+        {"kind": "eval", "step": step, "split": split, "loss": [loss], "error": [error], **more},
         {"kind": "timing", "step": step, "seconds": 60.0},
         {"kind": "end", "step": step, "seconds": 60.0},
     ]
@@ -60,8 +63,11 @@ def write_signs(
     write_finished(folder, config, error, data=data, trained=trained, tested=tested, **more)
 
 
-def write_birds(folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256", **more):
+def write_birds(
+    folder, selection, error, *, trained=5_994, tested=5_794, data="cub_256", changes=(), **more
+):
     config = CUB.get_config(selection)
+    config.update_from_flattened_dict(dict(changes))
     write_finished(folder, config, error, data=data, trained=trained, tested=tested, **more)
 
 

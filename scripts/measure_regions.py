@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from stn_jax import geometry
-from stn_jax.launch import measuring, svhn
+from stn_jax.launch import measuring, regions, svhn
 from stn_jax.launch.saved import open_network
 from stn_jax.reporting.runs import Run
 
@@ -42,35 +42,8 @@ def rows(run: Run) -> list[list]:
         thetas.append(theta_of(test.image))
         boxes.append(test.box)
     theta, box = np.concatenate(thetas), np.concatenate(boxes)
-    return [[run.label, run.seeds[0], *measure(theta, box, test.image.shape[1:3])]]
-
-
-def measure(theta: np.ndarray, box: np.ndarray, shape: Sequence[int]) -> list[float]:
-    """Return overlap, whole, found and size; see the module's docstring.
-
-    Args:
-      theta: [N, T, 6].
-      box: [N, 4] the digits', (left, top, right, bottom) in pixels.
-      shape: (H, W) of the images.
-    """
-    height, width = shape
-    corners = geometry.affine_grid(geometry.compose_affine(theta), (2, 2))
-    corners = geometry.to_pixels(corners, shape).reshape(-1, 4, 2)
-    region = np.asarray(geometry.bounding_box(corners, shape))
-    image = np.tile(np.float32([0, 0, width, height]), (len(theta), 1))
-    box = np.asarray(box)
-    shared = np.minimum(region[:, 2:], box[:, 2:]) - np.maximum(region[:, :2], box[:, :2])
-    found = np.prod(np.maximum(shared, 0), axis=-1) / _area(box)
-    return [
-        float(np.mean(geometry.intersection_over_union(region, box))),
-        float(np.mean(geometry.intersection_over_union(image, box))),
-        float(100 * np.mean(found)),
-        float(100 * np.mean(_area(region) / _area(image))),
-    ]
-
-
-def _area(box: np.ndarray) -> np.ndarray:
-    return np.prod(box[:, 2:] - box[:, :2], axis=-1)
+    affine = geometry.compose_affine(theta)
+    return [[run.label, run.seeds[0], *regions.measure(affine, box, test.image.shape[1:3])]]
 
 
 if __name__ == "__main__":

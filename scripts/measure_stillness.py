@@ -33,9 +33,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scripts import measure_regions
 from stn_jax import geometry
-from stn_jax.launch import gtsrb, measuring
+from stn_jax.launch import gtsrb, measuring, regions
 from stn_jax.launch.examples import follow_tracks
 from stn_jax.reporting.runs import Run
 
@@ -64,16 +63,20 @@ def rows(run: Run) -> list[list]:
     parts = [part for x in seen for part in (x, warp(x, average), warp(x, affine))]
     corners = box_corners(tracks.box, images.shape[1:3])
     changes = [over_tracks(change, part, tracks.track) for part in parts]
+    region = regions.measure(affine, tracks.box, images.shape[1:3])
     wanders = [over_tracks(wander, part, tracks.track) for part in (corners, undo(affine, corners))]
-    regions = measure_regions.measure(affine[:, None], tracks.box, images.shape[1:3])
-    return [[run.label, run.seeds[0], opened.kind, *changes, *wanders, *regions]]
+    return [[run.label, run.seeds[0], opened.kind, *changes, *wanders, *region]]
 
 
 def over_tracks(
     measure: Callable[[np.ndarray], float], values: np.ndarray, track: np.ndarray
 ) -> float:
-    """Return the mean over tracks [N] of a measure of their frames' values [N, ...]."""
-    return float(np.mean([measure(values[track == number]) for number in np.unique(track)]))
+    """Return the mean over tracks [N] of a measure of their frames' values [N, ...].
+
+    Tracks of a single frame, whose others are damaged, have no motion and are left out.
+    """
+    numbers, counts = np.unique(track, return_counts=True)
+    return float(np.mean([measure(values[track == n]) for n in numbers[counts > 1]]))
 
 
 def warp(images: np.ndarray, affine: np.ndarray) -> np.ndarray:

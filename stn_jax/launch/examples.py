@@ -1,6 +1,6 @@
 """What the networks of finished runs make of digits, for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -195,11 +195,17 @@ def follow_tracks(run: Run, tracks: Signs, moments: gtsrb.Moments) -> tuple[np.n
         raise RunError(f"{run.name} {lack}.")
     network = open_network(run.config, run.folder, gtsrb.make_model)
     config = ConfigDict(run.config)
-    look = jax.jit(lambda images: gtsrb.look(network, images, config, moments))
-    count = len(tracks.label)
-    parts = [look(tracks.image[i : i + CHUNK]) for i in range(0, count, CHUNK)]
-    affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return affine, read
+    return in_chunks(
+        jax.jit(lambda images: gtsrb.look(network, images, config, moments)), tracks.image
+    )
+
+
+def in_chunks(
+    look: Callable[[np.ndarray], tuple[jax.Array, ...]], images: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return what a function gives of images [N, ...], shown to it `CHUNK` at a time."""
+    parts = [look(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -> TrackExamples:
@@ -221,8 +227,13 @@ def apply_to_tracks(run: Run, indices: Sequence[int], *, frames: int = FRAMES) -
     opened = gtsrb.open_signs(run.config, run.fingerprint)
     shown = opened.tracks.select(frames_of(opened.tracks, indices, frames))
     affine, read = follow_tracks(run, shown, opened.moments)
-    name = f"{run.name}, seed {run.seeds[0]}: tracks {opened.kind}"
+    name = name_of(run, opened)
     return sign_examples(name, shown, affine, read, frames=frames)
+
+
+def name_of(run: Run, opened: gtsrb.Opened) -> str:
+    """Return what is written above a run's tracks."""
+    return f"{run.name}, seed {run.seeds[0]}: tracks {opened.kind}"
 
 
 def frames_of(tracks: Signs, indices: Sequence[int], frames: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 
 from stn_jax import geometry
 from stn_jax.launch import gtsrb
-from stn_jax.launch.examples import CHUNK, frames_of, sign_examples
+from stn_jax.launch.examples import frames_of, in_chunks, name_of, sign_examples
 from stn_jax.reporting.runs import Run
 from stn_jax.reporting.signs import TrackExamples
 from stn_jax.training.errors import ConfigError
@@ -77,12 +78,7 @@ def replay_signs(run: Run, indices: Sequence[int], *, steps: int, every: int) ->
         )
 
     def look_at_all() -> tuple[np.ndarray, np.ndarray]:
-        parts = [
-            jax.device_get(look(state.params, state.model_state, tracks.image[i : i + CHUNK]))
-            for i in range(0, len(tracks.image), CHUNK)
-        ]
-        affine, read = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return affine, read
+        return in_chunks(partial(look, state.params, state.model_state), tracks.image)
 
     seen, found = [0], [look_at_all()]
     while seen[-1] + every <= steps:
@@ -96,12 +92,11 @@ def replay_signs(run: Run, indices: Sequence[int], *, steps: int, every: int) ->
         for part in zip(*found, strict=True)
     )
     shown = tracks.select(np.repeat(rows, len(seen)))
-    name = f"{run.name}, seed {run.seeds[0]}: tracks {opened.kind}"
     affine_family = geometry.TRANSFORMS["affine"]
     regions = [gtsrb.region_box(of_all, affine_family, shape) for of_all, _ in found]
     image = np.float32([[0, 0, shape[1], shape[0]]])
     return Replay(
-        examples=sign_examples(name, shown, affine, read, frames=len(seen)),
+        examples=sign_examples(name_of(run, opened), shown, affine, read, frames=len(seen)),
         steps=seen,
         overlap=[_mean_overlap(region, tracks.box) for region in regions],
         whole=_mean_overlap(image, tracks.box),

@@ -1,7 +1,6 @@
 """House numbers from the command line to table, figure and measurement (H22)."""
 
 import matplotlib.image
-import numpy as np
 import pytest
 
 from scripts import make_figures, make_tables, measure_regions
@@ -59,21 +58,3 @@ def test_runs_become_a_measurement(runs, tmp_path, capsys):
     assert (tmp_path / "regions.md").read_text() == capsys.readouterr().out
     text = (tmp_path / "regions.md").read_text()
     assert "overlap" in text and "Single" in text
-
-
-def test_measures_of_known_regions():
-    """The identity, the digits' box itself, and a region that misses it."""
-    box = np.float32([[10, 5, 30, 15]])
-    shape = (20, 40)
-    identity = np.float32([[[1, 0, 0, 0, 1, 0]]])
-    overlap, whole, found, size = measure_regions.measure(identity, box, shape)
-    assert (overlap, whole) == pytest.approx((0.25, 0.25))
-    assert (found, size) == pytest.approx((100, 100))
-    # From the centre of the first to that of the last of 20 columns and 10 rows.
-    half = [19 / 39, 9 / 19]
-    exact = np.float32([[[1, 0, 0, 0, 1, 0], [half[0], 0, 0, 0, half[1], 0]]])
-    overlap, whole, found, size = measure_regions.measure(exact, box, shape)
-    assert (overlap, whole, found, size) == pytest.approx((1, 0.25, 100, 25), rel=1e-5)
-    elsewhere = np.float32([[[0.1, 0, -0.8, 0, 0.1, -0.8]]])
-    overlap, _, found, size = measure_regions.measure(elsewhere, box, shape)
-    assert overlap == found == 0 and 0 < size < 5

@@ -140,6 +140,66 @@ def test_runs_become_a_measurement(runs, tmp_path, capsys):
     assert "| trained on |" in text and "overlap" in text
 
 
+def measured(monkeypatch, run, affine):
+    """What is measured, by column, if the transformer were to read these regions."""
+    monkeypatch.setattr(
+        measure_stillness, "follow_tracks", lambda run, tracks, moments: (affine(tracks), None)
+    )
+    return dict(zip(measure_stillness.COLUMNS, measure_stillness.rows(run)[0], strict=True))
+
+
+def test_the_identity_changes_nothing(run, monkeypatch):
+    """Before, fixed and after are the same, as are the wanders: the boxes grow along a track."""
+    identity = np.float32([1, 0, 0, 0, 1, 0])
+    found = measured(monkeypatch, run, lambda tracks: np.tile(identity, (len(tracks.label), 1)))
+    for kind in ("", "pixels "):
+        assert found[f"{kind}before"] > 0.1
+        assert [found[f"{kind}{name}"] for name in ("fixed", "after")] == pytest.approx(
+            [found[f"{kind}before"]] * 2, rel=1e-3
+        )
+    assert found["pixels before"] != pytest.approx(found["before"], rel=1e-3)  # not normalised
+    assert found["out"] == pytest.approx(found["in"], rel=1e-4) and found["in"] > 0.5
+    assert found["overlap"] == pytest.approx(found["whole"]) and found["whole"] < 1
+    assert (found["found"], found["size"]) == pytest.approx((100, 100))
+    assert found["tracks"] == "trained on"
+
+
+def test_following_the_box_holds_it_still(run, monkeypatch):
+    def follow(tracks):
+        corners = measure_stillness.box_corners(tracks.box, tracks.image.shape[1:3])
+        low, high = corners[:, 0], corners[:, 2]
+        scale, middle = (high - low) / 2, (high + low) / 2
+        zero = np.zeros(len(low))
+        rows = [scale[:, 0], zero, middle[:, 0], zero, scale[:, 1], middle[:, 1]]
+        return np.stack(rows, axis=-1).astype(np.float32)
+
+    seen = []
+    found = measured(monkeypatch, run, lambda tracks: seen.append(tracks) or follow(tracks))
+    assert found["out"] < 1e-3 < found["in"]
+    assert found["overlap"] > 0.85 > found["whole"]
+    assert found["size"] == pytest.approx(100 * found["whole"], abs=12)
+    (tracks,) = seen
+    images = tracks.image.astype(np.float32) / 255
+    rows = [np.flatnonzero(tracks.track == number) for number in np.unique(tracks.track)]
+    read = follow(tracks)
+    average = {i: read[of_one].mean(axis=0) for of_one in rows for i in of_one}
+    fixed = np.stack([average[i] for i in range(len(images))])
+    expected = {
+        "before": images,
+        "fixed": measure_stillness.warp(images, fixed),
+        "after": measure_stillness.warp(images, read),
+    }
+    for name, shown in expected.items():
+        changes = [measure_stillness.change(shown[of_one]) for of_one in rows]
+        assert found[f"pixels {name}"] == pytest.approx(np.mean(changes), rel=1e-4), name
+
+
+def test_a_track_of_which_one_frame_is_left_has_no_motion():
+    frames, tracks = moving_square([0, 1, 2]), np.array([4, 4, 7])
+    found = measure_stillness.over_tracks(measure_stillness.change, frames, tracks)
+    assert found == measure_stillness.change(frames[:2])
+
+
 def moving_square(shifts):
     frames = np.zeros((len(shifts), 20, 20, 1), np.float32)
     for frame, shift in zip(frames, shifts, strict=True):

@@ -120,7 +120,7 @@ SUBJECTS = {
                 across=((Place("half224px", *CNN), Place("half448px", *CROPS_2)),),
             ),
             Claim(
-                "Larger images alone gain less: larger less smaller",
+                "For comparison, the CNN gains from larger images by itself: larger less smaller",
                 [],
                 across=((Place("half224px", *CNN), Place("half448px", *CNN)),),
             ),

@@ -37,14 +37,15 @@ def compare(runs: Sequence[Run]) -> list[list[Any]]:
     found: dict[str, dict[tuple[int, int], tuple[float, float]]] = defaultdict(dict)
     for run, of_run, fold in zip(runs, fields, folds, strict=True):
         setting = " ".join(f"{name}={of_run.get(name, ABSENT)}" for name in varying)
-        losses = dict(zip(run.seeds, run.measured[SPLIT].loss[-1], strict=True))
-        for seed, error in run.final_errors(SPLIT).items():
+        measured = run.measured[SPLIT]
+        losses = measured.loss[measured.steps.index(run.num_steps)]
+        for (seed, error), loss in zip(run.final_errors(SPLIT).items(), losses, strict=True):
             if (fold, seed) in found[setting]:
                 raise RecordError(
                     f"{setting or run.name}: fold {fold}, seed {seed} is there twice, once in "
                     f"{run.path}."
                 )
-            found[setting][fold, seed] = error, losses[seed]
+            found[setting][fold, seed] = error, loss
     rows = [_row(setting or runs[0].name, values) for setting, values in found.items()]
     return sorted(rows, key=lambda row: row[COLUMNS.index("error in %")])
 

@@ -13,6 +13,7 @@ order. What is already there is left alone. No TensorFlow is needed.
 import argparse
 import contextlib
 import inspect
+import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -319,7 +320,7 @@ def prepare_cub(place: Path, args: argparse.Namespace) -> None:
             source = source or cub_files.archive(fetch_cub(place / "cub" / "archives"))
             print(f"Preparing CUB-200-2011 in {place} from {source.path}", flush=True)
             for size in missing:
-                cub_prepare.prepare(source, place, size=size)
+                cub_prepare.prepare(source, place, size=size, workers=args.workers)
     say(cub, cub_prepare.describe, place, args.size, done=bool(missing))
 
 
@@ -332,6 +333,12 @@ def add_cub_options(parser: argparse.ArgumentParser) -> None:
         default=[256],
         help="shorter side of the images in pixels; one or several (default: 256, which 224 px are "
         "cropped from; 512 for 448 px; less for smaller networks)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="processes that decode images (default: one for each core, %(default)s)",
     )
 
 

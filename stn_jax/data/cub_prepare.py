@@ -1,9 +1,9 @@
 """From CUB's images to arrays on disk, in `cub/<size>` of the place where data lie.
 
-JPEG files are decoded here, once: a training batch then only copies its crops out of the
-memory-mapped file, in threads. That takes a tenth of what decoding would, even of JPEG files in the
-prepared size (one core, milliseconds an image: 0.2 to 1.5 at 256 px, 0.8 to 6 at 512 px), so no
-worker processes are needed. Images are resized, shorter side `size`, with Pillow's bilinear filter:
+JPEG files are decoded here, once, by worker processes: a training batch then only copies its crops
+out of the memory-mapped file, in threads. That takes a tenth of what decoding would in every epoch,
+even of JPEG files in the prepared size (one core, milliseconds an image: 0.2 to 1.5 at 256 px, 0.8
+to 6 at 512 px). Images are resized, shorter side `size`, with Pillow's bilinear filter:
 it averages where an image shrinks, and interpolates where it grows.
 
 Written are `pixels.raw`, the values of all images one after the other, the arrays of `cub.ARRAYS`,
@@ -12,13 +12,14 @@ the images whose pixels are on disk: called again after an interruption, `prepar
 the last one of these, and ends with the same fingerprint.
 """
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import PIL
@@ -29,6 +30,7 @@ from stn_jax.data import archives, cub_files, cub_tfds
 from stn_jax.data.cub import ARRAYS, FORMAT, PIXELS, SPLITS, folder_of, read_info
 from stn_jax.data.cub_files import Listed, Source
 from stn_jax.data.types import fingerprint
+from stn_jax.data.workers import in_order
 
 # What an image may have against it -> what that means.
 PROBLEMS = {"missing_image": "listed, but not there", "unreadable_image": "cannot be decoded"}
@@ -52,8 +54,8 @@ def find(path: Path) -> Source | None:
     return cub_files.find(path) or cub_tfds.find(path)
 
 
-def prepare(source: Source, place: Path, *, size: int) -> None:
-    """Write both splits at one size.
+def prepare(source: Source, place: Path, *, size: int, workers: int = 1) -> None:
+    """Write both splits at one size: the same values however many processes decode.
 
     Images that are missing or cannot be decoded are left out, and counted.
 
@@ -61,11 +63,12 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
         source: as `find` finds it.
         place: where data lie.
         size: shorter side of the images in pixels.
+        workers: processes that decode and resize; with 1, it is this one.
 
     Raises:
         FileNotFoundError: a list is missing, or all images of a split are.
-        ValueError: a list or an archive is damaged, or the size is not positive. What was written
-            until then is kept.
+        ValueError: a list or an archive is damaged, or size or workers are not positive. What was
+            written until then is kept.
         OSError: the disk is full, for example; likewise.
     """
     if size < 1:
@@ -74,7 +77,7 @@ def prepare(source: Source, place: Path, *, size: int) -> None:
     folder = folder_of(place, size)
     partial = folder.with_name(f"{size}.partial")
     _begin(partial, _key(listed, size))
-    unreadable = _write_pixels(source, listed, partial, size)
+    unreadable = _write_pixels(source, listed, partial, size, workers)
     _finish(source, listed, partial, folder, unreadable)
 
 
@@ -116,13 +119,38 @@ def _num_values(entries: np.ndarray) -> int:
     return int(3 * np.prod(entries["shape"], axis=1, dtype=np.int64).sum())
 
 
-def _write_pixels(source: Source, listed: Listed, partial: Path, size: int) -> list[str]:
+class _Decoded(NamedTuple):
+    """An image, resized; `original_size` is (width, height), `digest` that of the values."""
+
+    name: str
+    values: np.ndarray
+    original_size: tuple[int, int]
+    digest: np.ndarray
+
+
+def _decode(named: tuple[str, bytes], *, size: int) -> _Decoded | str:
+    """Decode and resize an image; of one that cannot be decoded, return the name."""
+    name, content = named
+    image = archives.decode(content)
+    if image is None:
+        return name
+    values = np.asarray(resize(image, size))
+    digest = np.frombuffer(hashlib.sha256(values.data).digest()[:16], np.uint8)
+    return _Decoded(name, values, image.size, digest)
+
+
+def _write_pixels(
+    source: Source, listed: Listed, partial: Path, size: int, workers: int
+) -> list[str]:
     """Write the images that are not yet there, and return the names of those that cannot be."""
     row_of = {name: row for row, name in enumerate(listed.name)}
     done = set(_entries(partial)["row"].tolist())
     names = [name for name, row in row_of.items() if row not in done]
+    decoded = in_order(
+        functools.partial(_decode, size=size), source.images(names), workers=workers
+    )
     progress = tqdm(
-        source.images(names),
+        decoded,
         total=len(row_of),
         initial=len(done),
         desc=f"birds of {size} px",
@@ -132,15 +160,13 @@ def _write_pixels(source: Source, listed: Listed, partial: Path, size: int) -> l
     )
     unreadable, entries = [], []
     with (partial / PIXELS).open("ab") as pixels, (partial / "journal").open("ab") as journal:
-        for name, content in progress:
-            image = archives.decode(content)
-            if image is None:
-                unreadable.append(name)
+        for image in progress:
+            if isinstance(image, str):
+                unreadable.append(image)
                 continue
-            values = np.asarray(resize(image, size))
-            pixels.write(values.data)
-            digest = np.frombuffer(hashlib.sha256(values.data).digest()[:16], np.uint8)
-            entries.append((row_of[name], values.shape[:2], image.size, digest))
+            pixels.write(image.values.data)
+            shape = image.values.shape[:2]
+            entries.append((row_of[image.name], shape, image.original_size, image.digest))
             if len(entries) == _COMMIT_EVERY:
                 _commit(pixels, journal, entries)
         _commit(pixels, journal, entries)

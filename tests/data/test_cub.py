@@ -15,8 +15,8 @@ from tests.data import cub_synthetic as synthetic
 SIZE = 20
 
 
-def prepared(path, place, size=SIZE):
-    cub_prepare.prepare(cub_prepare.find(path), place, size=size)
+def prepared(path, place, size=SIZE, workers=1):
+    cub_prepare.prepare(cub_prepare.find(path), place, size=size, workers=workers)
     return cub.load(place, size=size)
 
 
@@ -251,6 +251,19 @@ def test_goes_on_where_it_was_interrupted(files, place, tmp_path, monkeypatch, p
     prepared(path, tmp_path / "whole")
     assert content(place) == content(tmp_path / "whole")
     assert [p.name for p in (place / "cub").iterdir()] == ["20"]
+
+
+def test_images_are_the_same_whoever_decodes_them(files, place, tmp_path, monkeypatch):
+    """Worker processes, and those that go on behind an interruption, write what one does."""
+    (files / "images" / synthetic.entries()[1][1]).write_bytes(b"no image")
+    monkeypatch.setattr(cub_prepare, "_COMMIT_EVERY", 4)
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        stopping_after(7, patch)
+        prepared(files, place)
+    counts = prepared(files, place, workers=2).counts
+    assert counts["train"]["unreadable_image"] + counts["test"]["unreadable_image"] == 1
+    prepared(files, tmp_path / "whole")
+    assert content(place) == content(tmp_path / "whole")
 
 
 def test_what_was_begun_from_other_images_is_not_continued(files, place, tmp_path, monkeypatch):

@@ -146,9 +146,7 @@ def _write_pixels(
     row_of = {name: row for row, name in enumerate(listed.name)}
     done = set(_entries(partial)["row"].tolist())
     names = [name for name, row in row_of.items() if row not in done]
-    decoded = in_order(
-        functools.partial(_decode, size=size), source.images(names), workers=workers
-    )
+    decoded = in_order(functools.partial(_decode, size=size), source.images(names), workers=workers)
     progress = tqdm(
         decoded,
         total=len(row_of),

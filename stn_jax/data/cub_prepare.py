@@ -158,16 +158,18 @@ def _write_pixels(
     )
     unreadable, entries = [], []
     with (partial / PIXELS).open("ab") as pixels, (partial / "journal").open("ab") as journal:
-        for image in progress:
-            if isinstance(image, str):
-                unreadable.append(image)
-                continue
-            pixels.write(image.values.data)
-            shape = image.values.shape[:2]
-            entries.append((row_of[image.name], shape, image.original_size, image.digest))
-            if len(entries) == _COMMIT_EVERY:
-                _commit(pixels, journal, entries)
-        _commit(pixels, journal, entries)
+        try:
+            for image in progress:
+                if isinstance(image, str):
+                    unreadable.append(image)
+                    continue
+                pixels.write(image.values.data)
+                shape = image.values.shape[:2]
+                entries.append((row_of[image.name], shape, image.original_size, image.digest))
+                if len(entries) == _COMMIT_EVERY:
+                    _commit(pixels, journal, entries)
+        finally:
+            _commit(pixels, journal, entries)
     return unreadable
 
 

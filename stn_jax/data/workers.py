@@ -1,8 +1,10 @@
 """Work on a stream of items in several processes, such as decoding images."""
 
 import contextlib
-import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +27,7 @@ def in_order(
     Raises:
         ValueError: there are less than one.
         OSError: one of the processes ended, for want of memory as a rule.
+        Exception: whatever the function or the items raise, after the results before it.
     """
     if workers < 1:
         raise ValueError(f"workers must be positive, got {workers}.")
@@ -33,13 +36,13 @@ def in_order(
         return
     # Forked, they would inherit the threads of whatever else is loaded here.
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+        workers, multiprocessing.get_context("spawn"), initializer=_depend_on_the_parent
     )
-    waiting = deque()
+    waiting, errors = deque(), []
     with contextlib.ExitStack() as stack:
         stack.callback(pool.shutdown, cancel_futures=True)
         try:
-            for item in items:
+            for item in _until_error(items, errors):
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > _AHEAD * workers:
                     yield waiting.popleft().result()
@@ -49,7 +52,24 @@ def in_order(
             raise OSError(
                 f"one of {workers} worker processes ended, for want of memory as a rule: try fewer."
             ) from error
+    if errors:
+        raise errors[0]
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _until_error(items: Iterable[Any], errors: list[Exception]) -> Iterator[Any]:
+    """Yield items; an error is put down instead of raised, as those before it are to be done."""
+    try:
+        yield from items
+    except Exception as error:
+        errors.append(error)
+
+
+def _depend_on_the_parent() -> None:
+    """Leave interrupts to the parent process, and end when it ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -1,6 +1,7 @@
 """Birds (B1): from the publisher's files to arrays."""
 
 import io
+import itertools
 import json
 import logging
 
@@ -240,7 +241,7 @@ def test_goes_on_where_it_was_interrupted(files, place, tmp_path, monkeypatch, p
         prepared(path, place)
     partial = place / "cub/20.partial"
     entries = (partial / "journal").stat().st_size // cub_prepare._ENTRY.itemsize
-    assert entries == 8
+    assert entries == 11
     # What was written behind the last commit, as a kill may leave it.
     for name in ("pixels.raw", "journal"):
         with (partial / name).open("ab") as file:
@@ -251,6 +252,21 @@ def test_goes_on_where_it_was_interrupted(files, place, tmp_path, monkeypatch, p
     prepared(path, tmp_path / "whole")
     assert content(place) == content(tmp_path / "whole")
     assert [p.name for p in (place / "cub").iterdir()] == ["20"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_read_before_an_error_is_kept(files, place, workers):
+    source = cub_prepare.find(files)
+
+    def images(names):
+        yield from itertools.islice(source.images(names), 7)
+        raise ValueError("damaged")
+
+    damaged = cub_files.Source(source.path, source.read_lists, images)
+    with pytest.raises(ValueError, match="damaged"):
+        cub_prepare.prepare(damaged, place, size=SIZE, workers=workers)
+    journal = place / f"cub/{SIZE}.partial/journal"
+    assert journal.stat().st_size == 7 * cub_prepare._ENTRY.itemsize
 
 
 def test_images_are_the_same_whoever_decodes_them(files, place, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Work on a stream of items in several processes."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -54,6 +56,38 @@ def test_an_error_comes_after_the_results_before_it(count):
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_of_the_items_does_so_too(count):
+    def items():
+        yield from range(5)
+        raise ValueError("damaged")
+
+    results = in_order(abs, items(), workers=count)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(ValueError, match="damaged"):
+        next(results)
+
+
+def test_processes_end_with_one_that_is_killed():
+    code = """
+from tests.data.test_workers import process_of
+from stn_jax.data.workers import in_order
+for _, process in in_order(process_of, range(1_000), workers=2):
+    print(process, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        os.kill(worker, 0)  # it is there
+        parent.kill()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker outlives its parent")
 
 
 def test_a_process_that_is_killed_is_an_error():

@@ -37,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("source", metavar="SOURCE", choices=SOURCES, help=" ".join(SOURCES))
     parser.add_argument("file", metavar="FILE", type=Path, help="as it was published")
     parser.add_argument("out", metavar="OUT", type=Path, help="the .npz file to write")
-    parser.add_argument("--partial", action="store_true", help="accept that tensors are missing")
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="accept that tensors are missing: networks that end before them, by model.last, can "
+        "start from the rest",
+    )
     args = parser.parse_args(argv)
     try:
         tensors = READERS[args.source](args.file)

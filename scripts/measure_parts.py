@@ -7,8 +7,9 @@ CUB's annotators marked them (networks are trained without): those that are visi
 image which the network sees. Four sets of crops:
 
   found     those of the transformer;
-  others'   the same crops, each on other birds: what is known without looking at the bird. The mean
-            of ten ways to deal them out;
+  others'   the same crops, each on other birds: what is known without looking at the bird. Mean and
+            standard deviation over 100 ways to deal them out, from which crops that follow the
+            bird are several of these deviations away;
   mean      the mean of them all, the same on every bird: unlike others', it is not off for being
             scattered;
   start     those before training, the same on every bird.
@@ -36,7 +37,7 @@ from stn_jax.reporting.runs import Run
 REGIONS = ("head", "body")
 COLUMNS = ("run", "seed", "transformer", "crops", "head in", "body in")
 COLUMNS = (*COLUMNS, "head off", "body off", "head spread", "body spread")
-DEALS = 10  # ways to give crops to other birds
+DEALS = 100  # ways to give crops to other birds
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,11 +55,13 @@ def rows(run: Run) -> list[list]:
         crops = affine[:, number]
         start = np.asarray(family.as_affine(np.float32(family.start(x, y))))
         mean, start = (np.broadcast_to(one, crops.shape) for one in (crops.mean(axis=0), start))
+        dealt = by_chance(crops, parts, inside)
+        chance = zip(dealt.mean(axis=0), dealt.std(axis=0), strict=True)
         for name, values in (
-            ("found", measure(crops, parts, inside)),
-            ("others'", by_chance(crops, parts, inside)),
-            ("mean", measure(mean, parts, inside)),
-            ("start", measure(start, parts, inside)),
+            ("found", _formatted(measure(crops, parts, inside))),
+            ("others'", [f"{value:.2f} ± {deviation:.2f}" for value, deviation in chance]),
+            ("mean", _formatted(measure(mean, parts, inside))),
+            ("start", _formatted(measure(start, parts, inside))),
         ):
             found.append([run.label, run.seeds[0], number + 1, name, *values])
     return found
@@ -94,8 +97,8 @@ def measure(affine: np.ndarray, parts: np.ndarray, inside: np.ndarray) -> list[f
     return [values[r][kind] for kind in range(3) for r in range(2)]
 
 
-def by_chance(affine: np.ndarray, parts: np.ndarray, inside: np.ndarray) -> list[float]:
-    """Return the measures of crops that are given to other birds; see `measure`."""
+def by_chance(affine: np.ndarray, parts: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the measures [D, 6] of crops dealt out to other birds in D ways; see `measure`."""
     random = np.random.default_rng(0)
     order = random.permutation(len(affine))
     turns = np.linspace(1, len(affine) - 1, min(DEALS, len(affine) - 1)).astype(int)
@@ -104,7 +107,11 @@ def by_chance(affine: np.ndarray, parts: np.ndarray, inside: np.ndarray) -> list
         dealt = np.empty_like(affine)
         dealt[order] = affine[np.roll(order, turn)]
         found.append(measure(dealt, parts, inside))
-    return np.mean(found, axis=0).tolist()
+    return np.array(found)
+
+
+def _formatted(values: Sequence[float]) -> list[str]:
+    return [f"{value:.2f}" for value in values]
 
 
 def _mean(values: np.ndarray, counts: np.ndarray, axis: int) -> np.ndarray:

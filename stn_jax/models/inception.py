@@ -213,11 +213,17 @@ class Inception(nnx.Module):
         """Return the size (h, w) of the last block's maps of images of a size (H, W).
 
         Raises:
-          ValueError: if nothing is left of images so small.
+          ValueError: if nothing is left of images so small, or the branches of a block make maps of
+            different sizes, as some images' sizes have it that are no multiples of 32.
         """
         size = tuple(image_size)
-        for _, block in self.steps:
-            size = block_output(block, size)
+        for name, block in self.steps:
+            try:
+                size = block_output(block, size)
+            except ValueError as error:
+                raise ValueError(
+                    f"images of {tuple(image_size)} do not fit {name}, {error} Multiples of 32 do."
+                ) from error
         if min(size) < 1:
             raise ValueError(
                 f"nothing is left of images of {tuple(image_size)} in {self.steps[-1][0]}."

@@ -218,10 +218,18 @@ def convs_of(block: Block, in_features: int) -> tuple[dict[str, tuple[int, Conv]
 
 
 def block_output(block: Block, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size (h, w) of what a block makes of maps of a size (H, W); 0 if too small."""
+    """Return the size (h, w) of what a block makes of maps of a size (H, W); 0 if too small.
+
+    Raises:
+      ValueError: if its branches make different ones, which cannot be joined.
+    """
     for step in block:
         if isinstance(step, Fork):
-            size = block_output(step.branches[0], size)
+            sizes = {block_output(branch, size) for branch in step.branches}
+            if len(sizes) > 1:
+                made = " and ".join(f"{h}x{w}" for h, w in sorted(sizes))
+                raise ValueError(f"its branches make maps of {made} from {size[0]}x{size[1]}.")
+            (size,) = sizes
             continue
         window = step.size if isinstance(step, Conv) else (3, 3)
         add = PADDINGS[step.padding]

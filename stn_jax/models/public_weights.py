@@ -83,6 +83,7 @@ def convert(source: Source, tensors: Mapping[str, np.ndarray], *, partial: bool 
                 shapes.append(f"{given} for {name} {expected[name]}")
             else:
                 found[name] = value
+    absent = list(dict.fromkeys(absent))  # several may be made of one
     unexpected = [name for name in tensors if name not in used]
     unexpected = [name for name in unexpected if not re.fullmatch(source.ignored, name)]
     if partial and absent:
@@ -118,8 +119,15 @@ def _kernel(array: np.ndarray) -> np.ndarray:
 def _separable(depthwise: np.ndarray, pointwise: np.ndarray) -> np.ndarray:
     """Return the kernel [kh, kw, C, F] of a depthwise [kh, kw, C, M] and a 1x1 [1, 1, C M, F]."""
     *size, channels, multiplier = depthwise.shape
-    pointwise = pointwise.reshape(channels, multiplier, -1)
+    pointwise = pointwise.squeeze((0, 1)).reshape(channels, multiplier, -1)
     return np.einsum("ijcm,cmf->ijcf", depthwise, pointwise, dtype=np.float64).astype(np.float32)
+
+
+def _without_bias(mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return the mean [F] of what has a bias [F], before that is added."""
+    if mean.size != bias.size:
+        raise ValueError(f"{mean.size} means, but {bias.size} biases.")
+    return mean.ravel() - bias.ravel()
 
 
 # TensorFlow-Slim, inception_v2_2016_08_28: variables of a checkpoint.
@@ -159,7 +167,7 @@ def _slim_rules(name: str) -> Rules:
     scope = f"InceptionV2/{name}"
     if name.startswith("Logits"):
         return {
-            "kernel": ((f"{scope}/weights",), lambda array: array[0, 0, :, 1:]),
+            "kernel": ((f"{scope}/weights",), lambda array: array.squeeze((0, 1))[:, 1:]),
             "bias": ((f"{scope}/biases",), lambda array: array[1:]),
         }
     if name == _SLIM_STEM["blocks/conv_1/conv"]:
@@ -220,7 +228,7 @@ def _caffe_rules(name: str) -> Rules:
         "bias": ((f"{name}_bn.bias",), np.ravel),
         "mean": (
             (f"{name}_bn.running_mean", f"{name}.bias"),
-            lambda mean, bias: mean.ravel() - bias.ravel(),
+            _without_bias,
         ),
         "var": ((f"{name}_bn.running_var",), np.ravel),
     }

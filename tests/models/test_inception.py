@@ -344,3 +344,17 @@ def test_images_too_small_are_refused():
 
     with pytest.raises(ValueError, match=r"nothing is left of images of \(60, 299\) in mixed_10"):
         jax.eval_shape(call)
+
+
+def test_sizes_that_branches_do_not_agree_on_are_refused():
+    """As those of BN-Inception do not on half of 224 px, which the network could not join."""
+    network = Inception("bn_inception", rngs=nnx.Rngs(0))
+    assert network.map_size((96, 128)) == (3, 4)
+    message = (
+        r"images of \(112, 112\) do not fit mixed_5a, its branches make maps of 3x3 and 4x4 "
+        "from 7x7. Multiples of 32 do"
+    )
+    with pytest.raises(ValueError, match=message):
+        network.map_size((112, 112))
+    with pytest.raises(TypeError, match="concatenate"):
+        jax.eval_shape(network.maps, jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32))

@@ -101,14 +101,39 @@ def test_what_does_not_fit_is_named_in_one_error_in_their_names(slim):
 
 @pytest.mark.parametrize(
     "name",
-    ["conv1_7x7_s2.weight", "conv1_7x7_s2.bias", "conv1_7x7_s2_bn.bias", "last_linear.weight"],
+    [
+        "conv1_7x7_s2.weight",
+        "conv1_7x7_s2.bias",
+        "conv1_7x7_s2_bn.bias",
+        "conv1_7x7_s2_bn.running_mean",
+        "last_linear.weight",
+    ],
 )
-@pytest.mark.parametrize("shape", [(7,), (3, 5)])
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5)])
 def test_any_other_shape_is_named(name, shape, caffe):
     wrong = caffe | {name: np.zeros(shape)}
     with pytest.raises(WeightsError, match=r"network: 1 of another shape: ") as info:
         convert(SOURCES["pytorch_bn_inception"], wrong)
     assert f"{name} {shape}" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("Logits/Conv2d_1c_1x1/weights", (3, 3)), ("Conv2d_1a_7x7/pointwise_weights", (2, 1))],
+)
+def test_windows_of_more_than_a_pixel_are_of_another_shape(name, shape, slim):
+    name = f"InceptionV2/{name}"
+    wrong = slim | {name: np.zeros((*shape, *slim[name].shape[2:]))}
+    with pytest.raises(WeightsError, match=r"network: 1 of another shape: ") as info:
+        convert(SOURCES["tf_slim_inception_v2"], wrong)
+    assert name in str(info.value)
+
+
+def test_a_tensor_that_two_are_made_of_is_missing_once(slim):
+    name = "InceptionV2/Mixed_3b/Branch_0/Conv2d_0a_1x1/BatchNorm/beta"
+    less = {key: value for key, value in slim.items() if key != name}
+    with pytest.raises(WeightsError, match=rf"network: 1 missing: {name}\.$"):
+        convert(SOURCES["tf_slim_inception_v2"], less)
 
 
 def test_partly_is_a_choice_and_says_what_is_missing(slim, capsys):

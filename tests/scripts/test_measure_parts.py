@@ -149,7 +149,7 @@ def test_crops_that_follow_a_part_have_it_in_one_place():
     assert (body_in, body_off) == (100, 0)
     assert body_spread == pytest.approx(0, abs=1e-9)
     # On other birds they are far from it: the mean over both ways to turn three birds.
-    dealt = measure_parts.by_chance(crops, parts, inside)
+    dealt = np.mean(measure_parts.by_chance(crops, parts, inside), axis=0)
     distances = [
         np.linalg.norm(parts[i, TAIL] - parts[j, TAIL]) for i in range(3) for j in range(i)
     ]
@@ -159,9 +159,29 @@ def test_crops_that_follow_a_part_have_it_in_one_place():
 def test_the_same_crop_for_all_is_chance():
     birds = three_birds()
     crops = half_at(*[(0.1, -0.2)] * 3)
-    assert measure_parts.by_chance(crops, *birds) == pytest.approx(
-        measure_parts.measure(crops, *birds)
-    )
+    measured = measure_parts.measure(crops, *birds)
+    dealt = measure_parts.by_chance(crops, *birds)
+    assert dealt.shape == (2, 6)
+    for ways in dealt:
+        assert ways == pytest.approx(measured)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_following_shows_beside_the_deviation_of_chance(follows):
+    """Crops scattered blindly are within chance; those that follow a part a little are not."""
+    random = np.random.default_rng(3)
+    count = 400
+    parts, inside = np.full((count, 15, 2), np.nan), np.zeros((count, 15), bool)
+    places = random.uniform(-0.8, 0.8, (count, 2))
+    for part in (BEAK, TAIL):
+        parts[:, part], inside[:, part] = places, True
+    centres = random.normal(0, 0.1, (count, 2)) + 0.1 * follows * places
+    crops = half_at(*centres)
+    head_off = measure_parts.measure(crops, parts, inside)[2]
+    dealt = measure_parts.by_chance(crops, parts, inside)[:, 2]
+    assert len(dealt) == measure_parts.DEALS
+    deviations = (dealt.mean() - head_off) / dealt.std()
+    assert deviations > 5 if follows else abs(deviations) < 3
 
 
 def test_corners_are_outer_edges():

@@ -102,7 +102,13 @@ def test_every_run_of_a_table_has_its_record():
 
 @pytest.mark.parametrize(
     ("names", "count"),
-    [(r"RT?S?-\S+", 9), (r"addition-\S+", 4), (r"GTSRB-\S+", 13), (r"SVHN-\S+", 7), (r"birds-\S+", 10)],
+    [
+        (r"RT?S?-\S+", 9),
+        (r"addition-\S+", 4),
+        (r"GTSRB-\S+", 13),
+        (r"SVHN-\S+", 7),
+        (r"birds-\S+", 10),
+    ],
 )
 def test_recipes_were_chosen_by_these_validation_errors(names, count):
     page = (RESULTS / "README.md").read_text()

@@ -77,7 +77,9 @@ from stn_jax.data.workers import in_order
 for _, process in in_order(process_of, range(1_000), workers=2):
     print(process, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
         worker = int(parent.stdout.readline())
         os.kill(worker, 0)  # it is there
         parent.kill()

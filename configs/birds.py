@@ -34,9 +34,8 @@ reduced     Not Table 3: for two CPU cores and the 50 classes that are at hand. 
             iterations of batch 16 (11 epochs) and dropout 0.5. Nothing is cached. Chosen on a
             held-out fold: that mixed_7 is the last block, by ridge regression; the 25th (at the
             full rate the CNN has 48 % of error instead of 43); and that it is SGD: with Adam
-            most hidden units of the localisation network die, and crops do not look at the bird
-            (results/README.md). All else is not chosen by a search yet. On one slow core a run
-            takes 5 to 8 minutes (CNN) or 20 to 34 (two transformers).
+            crops hardly look at the bird (results/README.md). All else is not chosen by a search
+            yet. On one slow core a run takes 5 to 8 minutes (CNN) or 20 to 34 (two transformers).
 
 Settings are chosen on folds of the training images (data.evaluate_on=validation, data.fold), which
 are not trained on then. The last step is what a run reports.

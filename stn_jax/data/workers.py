@@ -1,6 +1,5 @@
 """Work on a stream of items in several processes, such as decoding images."""
 
-import contextlib
 import multiprocessing.connection
 import os
 import signal
@@ -39,19 +38,19 @@ def in_order(
         workers, multiprocessing.get_context("spawn"), initializer=_depend_on_the_parent
     )
     waiting, errors = deque(), []
-    with contextlib.ExitStack() as stack:
-        stack.callback(pool.shutdown, cancel_futures=True)
-        try:
-            for item in _until_error(items, errors):
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    try:
+        for item in _until_error(items, errors):
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _AHEAD * workers:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise OSError(
-                f"one of {workers} worker processes ended, for want of memory as a rule: try fewer."
-            ) from error
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise OSError(
+            f"one of {workers} worker processes ended, for want of memory as a rule: try fewer."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
     if errors:
         raise errors[0]
 

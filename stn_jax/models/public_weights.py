@@ -226,10 +226,7 @@ def _caffe_rules(name: str) -> Rules:
         "kernel": ((f"{name}.weight",), _kernel),
         "scale": ((f"{name}_bn.weight",), np.ravel),
         "bias": ((f"{name}_bn.bias",), np.ravel),
-        "mean": (
-            (f"{name}_bn.running_mean", f"{name}.bias"),
-            _without_bias,
-        ),
+        "mean": ((f"{name}_bn.running_mean", f"{name}.bias"), _without_bias),
         "var": ((f"{name}_bn.running_var",), np.ravel),
     }
 
